@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+/* base/job.h - work that may not run on the loop: a core hands a job out, somebody runs it, it comes back.
+ *
+ * run() may be called on any thread and touches nothing but the job; the core that made the job neither
+ * changes nor frees it until it is given back. The simulator runs jobs in place. */
+#pragma once
+#include "base/containers.h"
+
+typedef struct lk_job {
+    lk_link link; /* free for whoever carries the job */
+    void (*run)(struct lk_job *job);
+    void *owner; /* of the core that made it */
+    uint64_t tag;
+} lk_job;
