@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Everything `make check` runs, one step after the other, with one closing line "N passed, N failed".
+
+Each step is a command. If its output closes with counts of its own ("12 passed, 0 failed", meson's and pytest's
+summaries), those are added up; otherwise the step counts as one. A step that exits non-zero without
+counting a failure counts as one failure. Nothing is skipped silently.
+"""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PYTHON = ".peers/venv/bin/python"
+STRICT = ["demux", "dtls", "fixed", "ice", "rtp", "rtcp", "sdp", "srtp", "stun"]
+
+STEPS = [
+    ("build product", ["tools/build.sh"]),
+    ("build with checks", ["tools/build.sh", "checks"]),
+    ("house", [PYTHON, "-m", "pytest", "-q", "tests/house"]),
+    ("unit, style, sim, fuzz replay", ["meson", "test", "-C", "build-checks", "--print-errorlogs",
+                                       "--suite", "unit", "--suite", "style", "--suite", "sim", "--suite", "fuzz"]),
+    ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "oom"]),
+    *[(f"vectors {d}", ["build-checks/tests/vectors", "--strict", f"tests/vectors/data/{d}"]) for d in STRICT],
+    ("vectors, all", ["build-checks/tests/vectors", "tests/vectors/data"]),
+    ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
+    ("real peers", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
+]
+NIGHTLY = [
+    ("build with sanitizers", ["tools/build.sh", "asan"]),
+    ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs",
+                                "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),
+]
+
+
+def counts(output):
+    """(passed, failed) that the step's own closing line names, or None."""
+    meson = dict(re.findall(r"^(Ok|Fail|Timeout|Unexpected Pass|Expected Fail):\s+(\d+)", output, re.M))
+    if "Ok" in meson:
+        return int(meson["Ok"]), sum(int(meson.get(k, 0)) for k in ("Fail", "Timeout", "Unexpected Pass"))
+    tail = output[-4000:]
+    closing = re.findall(r"^(\d+) passed, (\d+) failed", tail, re.M)
+    if closing:
+        return tuple(map(int, closing[-1]))
+    pytest = re.findall(r"^=*\s*((?:\d+ (?:passed|failed|error|errors|warnings?|skipped|deselected)(?:, )?)+) in ", tail, re.M)
+    if pytest:
+        named = {k.rstrip("s"): int(n) for n, k in re.findall(r"(\d+) (passed|failed|errors?|skipped)", pytest[-1])}
+        # A skipped test is a missing peer: that is a failure here.
+        return named.get("passed", 0), named.get("failed", 0) + named.get("error", 0) + named.get("skipped", 0)
+    return None
+
+
+def run_step(name, command):
+    began = time.monotonic()
+    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            errors="replace", stdin=subprocess.DEVNULL)
+    own = counts(result.stdout)
+    passed, failed = own if own else ((1, 0) if result.returncode == 0 else (0, 1))
+    if result.returncode != 0 and failed == 0:
+        failed = 1
+    seconds = time.monotonic() - began
+    print(f"{'ok  ' if failed == 0 else 'FAIL'} {name}: {passed} passed, {failed} failed ({seconds:.0f} s)", flush=True)
+    if failed:
+        print(result.stdout[-8000:], flush=True)
+    return passed, failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nightly", action="store_true")
+    parser.add_argument("--only", help="run the steps whose name contains this")
+    options = parser.parse_args()
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    total = [0, 0]
+    for name, command in STEPS + (NIGHTLY if options.nightly else []):
+        if options.only and options.only not in name:
+            continue
+        for i, n in enumerate(run_step(name, command)):
+            total[i] += n
+    print(f"{total[0]} passed, {total[1]} failed")
+    return 1 if total[1] or not total[0] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

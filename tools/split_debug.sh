@@ -1,0 +1,15 @@
+#!/bin/sh
+# Puts the linked products at their fixed places (build/NAME), stripped, with debug info apart (build/NAME.debug).
+set -e
+dir=$1
+for f in src/ffi/liblivekit_ffi.so src/api/liblivekit.so apps/cli/lkc; do
+    [ -f "$dir/$f" ] || continue
+    out=$dir/$(basename "$f")
+    if [ ! -f "$out" ] || [ "$dir/$f" -nt "$out" ]; then
+        objcopy --only-keep-debug "$dir/$f" "$out.debug"
+        cp "$dir/$f" "$out.tmp"
+        strip --strip-unneeded "$out.tmp"
+        objcopy --add-gnu-debuglink="$out.debug" "$out.tmp"
+        mv "$out.tmp" "$out"
+    fi
+done
