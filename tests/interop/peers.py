@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real peers of the tests: livekit-server, tokens, SDK programs in processes of their own, sounds, measures."""
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import wave
+
+import numpy as np
+from livekit import api
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SERVER = ROOT / ".peers/livekit-server"
+OURS = ROOT / "build/liblivekit_ffi.so"
+KEY, SECRET = "devkey", "a-secret-for-tests-only-0123456789abcdef"
+RATE = 48000
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def token(identity, room="room", ttl_seconds=600, secret=SECRET, **grants):
+    import datetime
+    grants = {"room_join": True, "room": room, **grants}
+    return (api.AccessToken(KEY, secret).with_identity(identity).with_name(grants.pop("name", identity))
+            .with_ttl(datetime.timedelta(seconds=ttl_seconds)).with_grants(api.VideoGrants(**grants)).to_jwt())
+
+
+class Server:
+    """One livekit-server on loopback ports of its own."""
+
+    def __init__(self, address="127.0.0.1", netns=None, **rtc):
+        self.address, self.port = address, free_port()
+        self.url = f"ws://{address}:{self.port}"
+        self.dir = tempfile.TemporaryDirectory(prefix="lk-server-")
+        settings = {"udp_port": free_port(socket.SOCK_DGRAM), "tcp_port": free_port(),
+                    "use_external_ip": False, "node_ip": address, "enable_loopback_candidate": True,
+                    "stun_servers": ["127.0.0.1:9"], **rtc}
+        config = {"port": self.port, "bind_addresses": [address], "keys": {KEY: SECRET}, "rtc": settings,
+                  "logging": {"level": "debug"}, "room": {"auto_create": True}}
+        path = pathlib.Path(self.dir.name) / "server.yaml"
+        path.write_text(json.dumps(config))  # JSON is YAML
+        self.log_path = pathlib.Path(self.dir.name) / "server.log"
+        self.log = open(self.log_path, "w")
+        prefix = ["ip", "netns", "exec", netns] if netns else []
+        self.process = subprocess.Popen([*prefix, str(SERVER), "--config", str(path)], stdout=self.log,
+                                        stderr=subprocess.STDOUT)
+        wait_for(lambda: self.accepts(netns), 20, "livekit-server to accept connections")
+
+    def accepts(self, netns):
+        if self.process.poll() is not None:
+            raise RuntimeError("livekit-server ended: " + self.log_path.read_text()[-2000:])
+        return '"starting LiveKit server"' in self.log_path.read_text() or "starting LiveKit server" in self.log_path.read_text()
+
+    def api(self):
+        return api.LiveKitAPI(self.url.replace("ws", "http"), KEY, SECRET)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.log.close()
+        self.dir.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def wait_for(condition, seconds, what):
+    """Polls until condition() is true; the deadline is generous and only there to end a broken run."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        time.sleep(0.02)
+
+
+class Program:
+    """A participant in its own process: tests/interop/participant.py, on our library or on the stock one.
+
+    It prints one JSON object a line; wait("event") returns the next such line that fits.
+    """
+
+    def __init__(self, role, library, *args, netns=None, env=None, **options):
+        environment = {k: v for k, v in os.environ.items() if k != "LIVEKIT_LIB_PATH"}
+        environment["PYTHONUNBUFFERED"] = "1"
+        if library == "ours":
+            environment["LIVEKIT_LIB_PATH"] = str(OURS)
+        environment.update(env or {})
+        prefix = ["ip", "netns", "exec", netns] if netns else []
+        command = [*prefix, sys.executable, str(ROOT / "tests/interop/participant.py"), role, *map(str, args)]
+        for key, value in options.items():
+            command += ["--" + key.replace("_", "-"), str(value)]
+        self.name = f"{role} on {library}"
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=environment)
+        self.lines, self.errors, self.read = [], [], 0
+        self.changed = threading.Condition()
+        for stream, take in ((self.process.stdout, self.take), (self.process.stderr, self.errors.append)):
+            threading.Thread(target=self.pump, args=(stream, take), daemon=True).start()
+
+    def pump(self, stream, take):
+        for line in stream:
+            take(line)
+        with self.changed:
+            self.changed.notify_all()
+
+    def take(self, line):
+        with self.changed:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.errors.append(line)
+            self.changed.notify_all()
+
+    def wait(self, event, seconds=30, **fields):
+        """The next line of that event whose fields match; earlier lines are stepped over."""
+        end = time.monotonic() + seconds
+        with self.changed:
+            while True:
+                while self.read < len(self.lines):
+                    line = self.lines[self.read]
+                    self.read += 1
+                    if line.get("event") == event and all(line.get(k) == v for k, v in fields.items()):
+                        return line
+                left = end - time.monotonic()
+                ended = self.process.poll() is not None
+                if left <= 0 or (ended and self.read == len(self.lines)):
+                    raise TimeoutError(f"{self.name}: no {event} {fields} (exit {self.process.poll()}); saw "
+                                       f"{self.lines[-12:]}\n{''.join(self.errors[-40:])}")
+                self.changed.wait(min(left, 0.2))
+
+    def events(self, event):
+        return [line for line in self.lines if line.get("event") == event]
+
+    def say(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def finish(self, seconds=30):
+        """Asks it to leave and returns its exit status."""
+        with contextlib.suppress(BrokenPipeError, OSError, ValueError):
+            self.process.stdin.close()
+        return self.process.wait(seconds)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+# ---- sounds ---------------------------------------------------------------------------------------------------------
+
+def speech(path=None, text="The quick brown fox jumps over the lazy dog. Every packet counts, and every packet is heard."):
+    """A spoken message as mono 48 kHz int16 samples (made once by espeak-ng and sox)."""
+    cached = ROOT / ".peers" / "speech.wav"
+    if not cached.exists():
+        with tempfile.TemporaryDirectory() as d:
+            subprocess.run(["espeak-ng", "-s", "150", "-w", f"{d}/raw.wav", text], check=True)
+            subprocess.run(["sox", f"{d}/raw.wav", "-r", str(RATE), "-c", "1", "-b", "16", f"{d}/out.wav", "norm", "-6"],
+                           check=True)
+            os.replace(f"{d}/out.wav", cached) if os.stat(d).st_dev == os.stat(cached.parent).st_dev else \
+                cached.write_bytes(pathlib.Path(f"{d}/out.wav").read_bytes())
+    return read_wav(cached)
+
+
+def read_wav(path):
+    with wave.open(str(path)) as w:
+        return np.frombuffer(w.readframes(w.getnframes()), dtype=np.int16)
+
+
+def write_wav(path, samples, rate=RATE):
+    with wave.open(str(path), "wb") as w:
+        w.setnchannels(1)
+        w.setsampwidth(2)
+        w.setframerate(rate)
+        w.writeframes(samples.astype(np.int16).tobytes())
+
+
+def compare(source, heard):
+    """How well `heard` holds `source`: correlation after alignment, level difference, longest gap.
+
+    Alignment is by windows of half a second, so that a jitter buffer may stretch between them; the
+    correlation reported is the energy-weighted mean over windows, the worst one apart.
+    """
+    source, heard = source.astype(np.float64), heard.astype(np.float64)
+    size = 1 << int(np.ceil(np.log2(len(source) + len(heard))))
+    cross = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(source, size)), size)
+    shift = int(np.argmax(cross))
+    if shift > size // 2:
+        shift -= size
+    window, reach = RATE // 2, RATE // 4
+    rows, gap_samples, longest_gap = [], 0, 0
+    for start in range(0, len(source) - window, window):
+        s = source[start:start + window]
+        energy = float(np.dot(s, s))
+        if energy < window * 50.0 ** 2:
+            continue
+        at = start + shift
+        lo, hi = max(0, at - reach), min(len(heard), at + window + reach)
+        if hi - lo < window:
+            rows.append((0.0, energy, 0.0))
+            continue
+        h = heard[lo:hi]
+        n = 1 << int(np.ceil(np.log2(len(h) + window)))
+        c = np.fft.irfft(np.fft.rfft(h, n) * np.conj(np.fft.rfft(s, n)), n)[:len(h) - window + 1]
+        k = int(np.argmax(c))
+        piece = h[k:k + window]
+        power = float(np.dot(piece, piece))
+        rows.append((float(c[k]) / np.sqrt(energy * power) if power else 0.0, energy, power))
+        # A gap: 5 ms blocks that are silent where the source is loud.
+        for b in range(0, window - 240, 240):
+            loud = np.sqrt(np.mean(s[b:b + 240] ** 2)) > 300
+            silent = np.sqrt(np.mean(piece[b:b + 240] ** 2)) < 10
+            gap_samples = gap_samples + 240 if loud and silent else 0
+            longest_gap = max(longest_gap, gap_samples)
+    if not rows:
+        return {"correlation": 0.0, "worst": 0.0, "level_db": -99.0, "gap_ms": 1e9}
+    weights = np.array([e for _, e, _ in rows])
+    values = np.array([c for c, _, _ in rows])
+    powers = np.array([p for _, _, p in rows])
+    level = 10 * np.log10(max(powers.sum(), 1e-9) / weights.sum())
+    return {"correlation": float((values * weights).sum() / weights.sum()), "worst": float(values.min()),
+            "level_db": float(level), "gap_ms": longest_gap * 1000 / RATE}
+
+
+def assert_heard(source, heard, correlation=0.9, gap_ms=60):
+    result = compare(source, heard)
+    assert result["correlation"] >= correlation, result
+    assert abs(result["level_db"]) <= 3, result
+    assert result["gap_ms"] <= gap_ms, result
+    return result
