@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ice/ice.h"
+
+uint32_t lk_ice_candidate_priority(uint32_t type_preference, uint32_t local_preference, uint32_t component)
+{
+    return (type_preference << 24) | (local_preference << 8) | (256 - component);
+}
+
+uint64_t lk_ice_pair_priority(uint32_t g, uint32_t d)
+{
+    return ((uint64_t)LK_MIN(g, d) << 32) + 2 * (uint64_t)LK_MAX(g, d) + (g > d ? 1 : 0);
+}
+
+const char *lk_ice_type_text(lk_ice_type t)
+{
+    static const char *const text[] = {"host", "srflx", "prflx", "relay"};
+    return text[t];
+}
+
+/* One or more spaces are never written by anybody; a single one is required. */
+static bool next_word(lk_str *s, lk_str *out)
+{
+    *out = lk_str_cut(s, ' ');
+    return out->len > 0;
+}
+
+static bool ice_chars(lk_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.p[i];
+        bool ok = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
+        if (!ok)
+            return false;
+    }
+    return s.len > 0;
+}
+
+static bool known_type(lk_str s)
+{
+    return lk_str_eq(s, "host") || lk_str_eq(s, "srflx") || lk_str_eq(s, "prflx") || lk_str_eq(s, "relay");
+}
+
+static bool parse_pairs(lk_ice_line *c, lk_str s)
+{
+    while (s.len) {
+        lk_str name, value;
+        uint64_t n;
+        if (!next_word(&s, &name) || !next_word(&s, &value))
+            return false;
+        if (lk_str_eq(name, "raddr")) {
+            c->raddr = value;
+        } else if (lk_str_eq(name, "rport")) {
+            if (!lk_str_u64(value, 65535, &n))
+                return false;
+            c->rport = (uint16_t)n;
+            c->has_rport = true;
+        } else if (lk_str_eq(name, "tcptype")) {
+            c->tcptype = value;
+        }
+    }
+    return true;
+}
+
+lk_err lk_ice_line_parse(lk_ice_line *out, lk_str line)
+{
+    lk_ice_line c = {0};
+    lk_str word;
+    uint64_t n;
+    if (line.len > LK_ICE_CANDIDATE_LINE_MAX)
+        return LK_ERR_LIMIT;
+    for (size_t i = 0; i < line.len; i++)
+        if (line.p[i] < 0x20 || line.p[i] > 0x7e)
+            return LK_ERR_WIRE;
+    if (lk_str_starts(line, "a="))
+        line = (lk_str){line.p + 2, line.len - 2};
+    if (!lk_str_starts(line, "candidate:"))
+        return LK_ERR_WIRE;
+    line = (lk_str){line.p + 10, line.len - 10};
+    if (!next_word(&line, &c.foundation) || c.foundation.len > LK_ICE_FOUNDATION_MAX || !ice_chars(c.foundation))
+        return LK_ERR_WIRE;
+    if (!next_word(&line, &word) || word.len > 5 || !lk_str_u64(word, 256, &n) || n == 0)
+        return LK_ERR_WIRE;
+    c.component = (uint32_t)n;
+    if (!next_word(&line, &c.protocol) || (!lk_str_ieq(c.protocol, "udp") && !lk_str_ieq(c.protocol, "tcp")))
+        return LK_ERR_WIRE;
+    if (!next_word(&line, &word) || word.len > 10 || !lk_str_u64(word, 0xffffffffu, &n))
+        return LK_ERR_WIRE;
+    c.priority = (uint32_t)n;
+    if (!next_word(&line, &c.address) || !next_word(&line, &word) || !lk_str_u64(word, 65535, &n))
+        return LK_ERR_WIRE;
+    c.port = (uint16_t)n;
+    if (!next_word(&line, &word) || !lk_str_eq(word, "typ") || !next_word(&line, &c.type) || !known_type(c.type))
+        return LK_ERR_WIRE;
+    c.rest = line;
+    if (!parse_pairs(&c, line))
+        return LK_ERR_WIRE;
+    *out = c;
+    return LK_OK;
+}
