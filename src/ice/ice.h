@@ -56,7 +56,7 @@ typedef enum lk_ice_pair_state {
 typedef struct lk_ice_pair {
     uint8_t local, remote; /* indexes */
     lk_ice_pair_state state;
-    bool triggered, nominated, use_candidate_wanted, nominating, send_now;
+    bool triggered, nominated, use_candidate_wanted, nominating, send_now, sent_controlling;
     uint8_t tries;
     uint64_t priority;
     uint8_t tid[12];

@@ -270,7 +270,7 @@ void lk_ice_restart(lk_ice *ice, lk_usec now)
         lk_ice_pair *p = pair_at(ice, i);
         if ((int)i != ice->selected)
             p->state = LK_ICE_PAIR_FROZEN;
-        p->nominating = p->triggered = p->send_now = false;
+        p->nominating = p->triggered = p->send_now = p->nominated = false;
     }
     if (ice->state == LK_ICE_STATE_FAILED)
         set_state(ice, LK_ICE_STATE_CHECKING);
@@ -332,7 +332,7 @@ static void nominate(lk_ice *ice, lk_usec now)
         if (p->state == LK_ICE_PAIR_SUCCEEDED && (!best || p->priority > best->priority))
             best = p;
     }
-    if (!best || (now < ice->first_valid_at + NOMINATE_WAIT_USEC && has_better_candidate(ice, best)))
+    if (!best || best->nominated || (now < ice->first_valid_at + NOMINATE_WAIT_USEC && has_better_candidate(ice, best)))
         return;
     best->nominating = true;
     start_check(ice, best, now);
@@ -406,7 +406,7 @@ void lk_ice_tick(lk_ice *ice, lk_usec now)
 lk_usec lk_ice_deadline(const lk_ice *ice)
 {
     lk_usec at = LK_NEVER;
-    bool waiting = false;
+    bool waiting = false, nominating = false, nominated = false;
     if (ice->state == LK_ICE_STATE_FAILED)
         return LK_NEVER;
     for (size_t i = 0; i < ice->pairs.count; i++) {
@@ -414,12 +414,14 @@ lk_usec lk_ice_deadline(const lk_ice *ice)
         if ((p->state == LK_ICE_PAIR_IN_PROGRESS || p->nominating) && !p->send_now)
             at = LK_MIN(at, p->retry_at);
         waiting |= p->state == LK_ICE_PAIR_WAITING;
+        nominating |= p->nominating;
+        nominated |= p->nominated;
     }
     if (waiting && is_checking(ice))
         at = LK_MIN(at, ice->next_check_at);
     if (ice->state == LK_ICE_STATE_CHECKING && ice->selected < 0 && ice->checking_since != LK_NEVER)
         at = LK_MIN(at, ice->checking_since + CHECKING_MAX_USEC);
-    if (ice->first_valid_at != LK_NEVER && ice->selected < 0)
+    if (ice->config.controlling && !ice->config.lite && ice->first_valid_at != LK_NEVER && !nominating && !nominated)
         at = LK_MIN(at, ice->first_valid_at + NOMINATE_WAIT_USEC);
     if (ice->selected >= 0 && !ice->config.lite) {
         at = LK_MIN(at, ice->consent_at);
@@ -480,6 +482,7 @@ bool lk_ice_poll_tx(lk_ice *ice, lk_usec now, lk_datagram *out)
         lk_wr w = lk_wr_of(ice->tx, sizeof ice->tx);
         write_request(ice, p, &w);
         p->sent_at = now;
+        p->sent_controlling = ice->config.controlling;
         p->requests_sent++;
         lk_usec wait = RETRY_FIRST_USEC << LK_MIN(p->tries, (uint8_t)5);
         p->tries++;
@@ -658,7 +661,8 @@ static void on_response(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk
     }
     const lk_stun_attr *a = lk_stun_find(m, LK_STUN_ERROR_CODE);
     if (a && lk_stun_error_code(a) == 487) {
-        switch_role(ice, !ice->config.controlling);
+        switch_role(ice, !p->sent_controlling);
+        p->nominating = false;
         p->state = LK_ICE_PAIR_WAITING;
         p->triggered = true;
     } else if (p->state == LK_ICE_PAIR_IN_PROGRESS) {
