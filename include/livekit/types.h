@@ -25,6 +25,14 @@ typedef struct lk_error {
     char text[160];
 } lk_error;
 
+typedef enum lk_log_level {
+    LK_LOG_ERROR = 0,
+    LK_LOG_WARN = 1,
+    LK_LOG_INFO = 2,
+    LK_LOG_DEBUG = 3,
+    LK_LOG_TRACE = 4
+} lk_log_level;
+
 typedef enum lk_media_kind {
     LK_MEDIA_KIND_UNKNOWN = 0,
     LK_MEDIA_KIND_AUDIO = 1,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "livekit/error.h"
+#include "livekit/types.h"
 
 /* Monotonic microseconds from an arbitrary zero. Time is always an argument, never read. */
 typedef int64_t lk_usec;
@@ -27,14 +28,6 @@ typedef struct lk_rng {
     /* Fills out with unpredictable bytes (production) or seeded ones (simulator). LK_ERR_INTERNAL without entropy. */
     lk_err (*fill)(void *ctx, void *out, size_t len);
 } lk_rng;
-
-typedef enum lk_log_level {
-    LK_LOG_ERROR = 0,
-    LK_LOG_WARN = 1,
-    LK_LOG_INFO = 2,
-    LK_LOG_DEBUG = 3,
-    LK_LOG_TRACE = 4,
-} lk_log_level;
 
 /* One typed pair of a log record. Secrets have no helper on purpose. */
 typedef struct lk_log_field {
