@@ -16,7 +16,7 @@ while read -r layer module kind libs; do
     extra=$allow
     for l in $libs; do
         case $l in
-        openssl) extra="$extra|(SSL|TLS|DTLS|DTLSv1|EVP|X509|BIO|ERR|RAND|HMAC|OPENSSL|CRYPTO|EC|ASN1|BN|OSSL|PEM|AES|MD5|SHA1|SHA256|i2d|d2i|SRTP)_[A-Za-z0-9_]*" ;;
+        openssl) extra="$extra|(SSL|TLS|DTLS|DTLSv1|EVP|X509|BIO|ERR|RAND|HMAC|OPENSSL|CRYPTO|EC|ASN1|BN|OSSL|PEM|AES|MD5|SHA1|SHA256|i2d|d2i|SRTP)_[A-Za-z0-9_]*|HMAC" ;;
         wslay) extra="$extra|wslay_.*" ;;
         http-parser) extra="$extra|http_.*" ;;
         protobuf-c) extra="$extra|protobuf_c_.*|livekit__.*" ;;
