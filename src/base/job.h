@@ -7,7 +7,11 @@
 #include "base/containers.h"
 
 typedef struct lk_job {
-    lk_link link; /* free for whoever carries the job */
+    /* Free for whoever carries the job. */
+    lk_link link;
+    void *carrier;
+    void (*carried)(struct lk_job *job, lk_usec now);
+    /* Set by the core that made it. */
     void (*run)(struct lk_job *job);
     void *owner; /* of the core that made it */
     uint64_t tag;

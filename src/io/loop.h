@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/* io/loop.h - the shell: one loop thread with sockets, timers, names, and workers for what may not run on it.
+ *
+ * In:      tasks from any thread, sockets, time.
+ * Out:     callbacks on the loop thread.
+ * Owner:   one lk_loop per runtime. Everything but lk_loop_post, _new and _free is loop thread only.
+ * Limits:  workers min(cores, 4), started when jobs queue; 64 datagrams per receive batch and per send batch;
+ *          8 MiB unsent per TCP stream.
+ * Deviates: none.
+ */
+#pragma once
+#include "base/lk_base.h"
+#include "livekit/types.h"
+
+typedef struct lk_loop lk_loop;
+
+typedef struct lk_loop_config {
+    const char *dns_servers; /* "127.0.0.1:5353,..." for tests; NULL: the system's */
+} lk_loop_config;
+
+/* Starts the thread "lk-loop". NOMEM, INTERNAL. */
+LK_NODISCARD lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *config);
+/* Runs what is posted, closes everything, joins loop and workers. Not from the loop thread. LK_BLOCKS. */
+void lk_loop_free(lk_loop *loop);
+bool lk_loop_is_current(const lk_loop *loop);
+const lk_env *lk_loop_env(const lk_loop *loop);
+
+/* Monotonic microseconds now; Unix microseconds now. Any thread. */
+lk_usec lk_clock_now(void);
+int64_t lk_clock_unix_usec(void);
+
+/* ---- tasks: intrusive, run once, in the order of one thread's posts ---- */
+typedef struct lk_task {
+    struct lk_task *next;
+    void (*run)(struct lk_task *task, lk_usec now);
+} lk_task;
+/* Any thread. The task must live until it ran; after lk_loop_free began it runs within lk_loop_free. */
+void lk_loop_post(lk_loop *loop, lk_task *task);
+
+/* ---- timers: no cost while LK_NEVER ---- */
+typedef struct lk_timer {
+    lk_usec at;       /* LK_NEVER: not set */
+    size_t heap_slot; /* 0: not in the heap */
+    void (*fire)(struct lk_timer *timer, lk_usec now);
+} lk_timer;
+void lk_timer_init(lk_timer *t, void (*fire)(lk_timer *, lk_usec));
+/* Sets or moves; LK_NEVER stops. NOMEM leaves it as it was. */
+LK_NODISCARD lk_err lk_timer_set(lk_loop *loop, lk_timer *t, lk_usec at);
+
+/* ---- jobs: run on a worker, come back on the loop ---- */
+/* done runs on the loop thread; job->carrier is kept for the caller. NOMEM when no worker can be started. */
+LK_NODISCARD lk_err lk_loop_submit(lk_loop *loop, lk_job *job, void (*done)(lk_job *job, lk_usec now));
+
+/* ---- UDP ---- */
+typedef struct lk_udp lk_udp;
+typedef void (*lk_udp_receive)(void *ctx, lk_usec now, const lk_datagram *d);
+/* Called once after a batch of receives, when all of it has been handed over; may be NULL. */
+typedef void (*lk_udp_batch_end)(void *ctx, lk_usec now);
+/* Binds (port 0: any) and reports the bound address. NETWORK, NOMEM, LIMIT (no descriptor left). */
+LK_NODISCARD lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind, lk_udp_receive receive,
+                                lk_udp_batch_end end, void *ctx, lk_addr *bound);
+/* Copied; leaves with the batch of this loop turn. What the kernel refuses is lost, as on the network. */
+void lk_udp_send(lk_udp *u, const lk_addr *remote, const uint8_t *data, size_t len);
+void lk_udp_close(lk_udp *u); /* NULL ok; no callback after */
+
+/* ---- TCP ---- */
+typedef struct lk_tcp lk_tcp;
+typedef struct lk_tcp_callbacks {
+    void *ctx;
+    void (*opened)(void *ctx, lk_usec now);
+    void (*data)(void *ctx, lk_usec now, const uint8_t *data, size_t len);
+    /* The end, once: why is NULL for a plain end of the peer. The stream is closed by then. */
+    void (*ended)(void *ctx, lk_usec now, const lk_error *why);
+} lk_tcp_callbacks;
+/* Resolves without blocking, races the addresses (250 ms apart, IPv6 first) [RFC8305]. NOMEM, INVALID. */
+LK_NODISCARD lk_err lk_tcp_dial(lk_tcp **out, lk_loop *loop, const char *host, uint16_t port,
+                                const lk_tcp_callbacks *callbacks);
+/* Copied. STATE unless open, FULL past 8 MiB unsent, NOMEM. */
+LK_NODISCARD lk_err lk_tcp_write(lk_tcp *t, const uint8_t *data, size_t len);
+/* Sends what was written, then ends. NULL ok; no callback after. */
+void lk_tcp_close(lk_tcp *t);
+
+/* Addresses of interfaces that are up: those with a route first; loopback ones only if asked. Returns the count. */
+size_t lk_net_addresses(lk_addr *out, size_t cap, bool with_loopback);
+
+/* Proxy variables of the environment, upper case first; NULL when unset. */
+const char *lk_env_proxy(const char *upper, const char *lower);
+
+/* Environment of production: malloc, OpenSSL's entropy, dlopen. log may be NULL. */
+void lk_env_production(lk_env *out, const lk_log_sink *log);

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside of io/: the loop struct that its files share. */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "io/loop.h"
+
+#define LK_IO_BATCH 64
+#define LK_IO_SLOT 2048
+
+struct lk_loop {
+    const lk_env *env;
+    char *dns_servers;
+    size_t dns_servers_size;
+    uv_loop_t uv;
+    uv_async_t wake;
+    uv_timer_t clock;
+    uv_prepare_t flush;
+    pthread_t thread;
+    bool stopping;
+    _Atomic(lk_task *) mail; /* newest first */
+    /* timer heap, 1-based */
+    lk_timer **heap;
+    size_t heap_len, heap_cap;
+    lk_usec armed_at;
+    /* names */
+    void *ares; /* ares_channel, made with the first name */
+    lk_timer ares_timer;
+    unsigned open_handles; /* uv handles with memory of their own */
+    /* UDP batches, made with the first socket */
+    struct lk_io_batch *batch;
+    /* workers */
+    pthread_mutex_t lock;
+    pthread_cond_t has_job;
+    lk_list jobs;
+    pthread_t workers[4];
+    unsigned worker_count, worker_max, worker_idle;
+    bool workers_stop;
+};
+
+void lk_io_dns_close(lk_loop *loop);
+void lk_io_udp_flush(lk_loop *loop);
+void lk_io_udp_release(lk_loop *loop);
+void lk_io_workers_stop(lk_loop *loop);
+socklen_t lk_io_to_sockaddr(const lk_addr *a, struct sockaddr_storage *out);
+bool lk_io_from_sockaddr(lk_addr *out, const struct sockaddr *sa);
+/* Thread with a name, a modest stack, and all signals blocked: they belong to the user's threads. */
+int lk_io_thread(pthread_t *out, const char *name, void *(*run)(void *), void *arg);
+/* ares callbacks find their query through these; see tcp.c and dns.c */
+typedef void (*lk_io_resolved)(void *ctx, int status, const lk_addr *addrs, size_t count);
+lk_err lk_io_resolve(lk_loop *loop, const char *host, uint16_t port, lk_io_resolved done, void *ctx);
