@@ -141,7 +141,7 @@ LK_NODISCARD lk_err lk_sdp_parse(lk_sdp *out, lk_arena *arena, const char *text,
 LK_NODISCARD lk_err lk_sdp_check(const lk_sdp *sdp, const char **why);
 
 /* Appends the text. LK_ERR_INVALID: a value holds CR, LF, NUL, or a token (mid, msid, cname, rid, ufrag, pwd, name)
- * holds a space or is empty where it must not be; LK_ERR_LIMIT or LK_ERR_NOMEM when out refuses to grow. On error out
+ * holds a space or is empty where it must not be; LK_ERR_NOMEM: out refuses to grow. On error out
  * is as before. parse(write(x)) gives x back for everything the struct can say. */
 LK_NODISCARD lk_err lk_sdp_write(const lk_sdp *sdp, lk_text *out);
 
