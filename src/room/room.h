@@ -52,8 +52,8 @@ typedef struct lk_session_config {
     const lk_session_ice_server *ice_servers;
     size_t ice_server_count;
     lk_encryption_type encryption; /* anything but NONE is refused by connect: not built */
-    const char *proxy_url;         /* "http://[user:password@]host:port" chosen by the host for this URL; "" = direct */
-    const char *tls_ca_dir, *tls_ca_file; /* trust store, see ws/ws.h; "" = that of the system */
+    const char *https_proxy, *http_proxy, *no_proxy; /* values of the proxy variables, see ws/url.h; NULL = none */
+    struct lk_tls_context *tls; /* of the runtime, outlives the session; NULL: wss and https are refused */
     /* Unix time in microseconds when the monotonic clock stood at `now` of lk_session_new: for sender reports and stats. */
     int64_t unix_usec;
 } lk_session_config;
