@@ -53,7 +53,8 @@ typedef struct lk_session_config {
     size_t ice_server_count;
     lk_encryption_type encryption; /* anything but NONE is refused by connect: not built */
     const char *https_proxy, *http_proxy, *no_proxy; /* values of the proxy variables, see ws/url.h; NULL = none */
-    struct lk_tls_context *tls; /* of the runtime, outlives the session; NULL: wss and https are refused */
+    struct lk_tls_context *tls;   /* of the runtime, outlives the session; NULL: wss and https are refused */
+    struct lk_dtls_context *dtls; /* of the runtime, outlives the session */
     /* Unix time in microseconds when the monotonic clock stood at `now` of lk_session_new: for sender reports and stats. */
     int64_t unix_usec;
 } lk_session_config;
@@ -65,6 +66,9 @@ LK_NODISCARD lk_err lk_session_new(lk_session **out, const lk_env *env, const lk
 void lk_session_free(lk_session *s);
 /* Jobs handed out by poll_io and not yet given back. */
 size_t lk_session_jobs_out(const lk_session *s);
+/* True when nothing more will come: events are queued up to the last, sockets are closed, jobs are back. After a
+ * disconnect the farewell to the server may take up to 1 s; freeing earlier is legal and merely less polite. */
+bool lk_session_finished(const lk_session *s);
 
 /* ---- commands: each `op` (chosen by the host, never 0, unique) ends with exactly one OP_DONE --------- *
  * A command that returns an error ends nothing: no OP_DONE follows. Texts are borrowed for the call. */

@@ -108,16 +108,32 @@ static lk_err new_request(lk_signal *s, uint64_t tag, lk_usec deadline, request 
     return LK_OK;
 }
 
-lk_err lk_signal_add_track(lk_signal *s, lk_usec now, const Livekit__AddTrackRequest *add, uint64_t tag)
+lk_err lk_signal_add_track(lk_signal *s, lk_usec now, const lk_signal_track *track, uint64_t tag)
 {
     Livekit__SignalRequest message = LIVEKIT__SIGNAL_REQUEST__INIT;
+    Livekit__AddTrackRequest add = LIVEKIT__ADD_TRACK_REQUEST__INIT;
+    Livekit__AudioTrackFeature features[32];
     request *r;
     lk_err err = new_request(s, tag, now + LK_SIGNAL_ADD_TRACK_USEC, &r);
     if (err)
         return err;
     message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_ADD_TRACK;
-    message.add_track = (Livekit__AddTrackRequest *)add;
-    err = lk_str_copy(r->cid, sizeof r->cid, lk_str_of(add->cid)) ? lk_signal_send(s, &message) : LK_ERR_INVALID;
+    message.add_track = &add;
+    add.cid = (char *)track->cid;
+    add.name = (char *)track->name;
+    add.stream = (char *)track->stream;
+    add.has_type = add.has_source = 1;
+    add.type = track->kind == LK_MEDIA_KIND_VIDEO ? LIVEKIT__TRACK_TYPE__VIDEO : LIVEKIT__TRACK_TYPE__AUDIO;
+    add.source = (Livekit__TrackSource)track->source;
+    add.has_muted = add.muted = track->muted;
+    add.has_disable_dtx = add.disable_dtx = track->disable_dtx;
+    add.has_disable_red = add.disable_red = track->disable_red;
+    add.has_stereo = add.stereo = track->stereo;
+    add.audio_features = features;
+    for (int bit = 0; bit < 32; bit++)
+        if (track->audio_features >> bit & 1)
+            features[add.n_audio_features++] = (Livekit__AudioTrackFeature)bit;
+    err = lk_str_copy(r->cid, sizeof r->cid, lk_str_of(track->cid)) ? lk_signal_send(s, &message) : LK_ERR_INVALID;
     if (err)
         lk_release(s->env, r, sizeof *r);
     else
@@ -125,19 +141,49 @@ lk_err lk_signal_add_track(lk_signal *s, lk_usec now, const Livekit__AddTrackReq
     return err;
 }
 
-lk_err lk_signal_update_metadata(lk_signal *s, lk_usec now, Livekit__UpdateParticipantMetadata *update, uint64_t tag)
+static lk_err send_metadata(lk_signal *s, Livekit__UpdateParticipantMetadata *update, const lk_attribute *attributes,
+                            size_t count)
 {
     Livekit__SignalRequest message = LIVEKIT__SIGNAL_REQUEST__INIT;
+    lk_arena arena;
+    lk_err err = LK_OK;
+    lk_arena_init(&arena, s->env, 1u << 20);
+    if (count) {
+        update->attributes = lk_arena_alloc(&arena, count * sizeof *update->attributes);
+        err = update->attributes ? LK_OK : LK_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count && !err; i++) {
+        Livekit__UpdateParticipantMetadata__AttributesEntry *entry =
+            lk_pbuf_new(&livekit__update_participant_metadata__attributes_entry__descriptor, &arena);
+        err = entry ? LK_OK : LK_ERR_NOMEM;
+        if (entry) {
+            entry->key = (char *)attributes[i].key;
+            entry->value = (char *)attributes[i].value;
+            update->attributes[update->n_attributes++] = entry;
+        }
+    }
+    message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_UPDATE_METADATA;
+    message.update_metadata = update;
+    if (!err)
+        err = lk_signal_send(s, &message);
+    lk_arena_deinit(&arena);
+    return err;
+}
+
+lk_err lk_signal_update_metadata(lk_signal *s, lk_usec now, const char *metadata, const char *name,
+                                 const lk_attribute *attributes, size_t attribute_count, uint64_t tag)
+{
+    Livekit__UpdateParticipantMetadata update = LIVEKIT__UPDATE_PARTICIPANT_METADATA__INIT;
     request *r;
     lk_err err = new_request(s, tag, now + LK_SIGNAL_METADATA_USEC, &r);
     if (err)
         return err;
     r->id = s->next_request_id++;
-    update->has_request_id = 1;
-    update->request_id = r->id;
-    message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_UPDATE_METADATA;
-    message.update_metadata = update;
-    err = lk_signal_send(s, &message);
+    update.metadata = (char *)metadata;
+    update.name = (char *)name;
+    update.has_request_id = 1;
+    update.request_id = r->id;
+    err = send_metadata(s, &update, attributes, attribute_count);
     if (err)
         lk_release(s->env, r, sizeof *r);
     else

@@ -79,13 +79,47 @@ lk_usec lk_signal_deadline(const lk_signal *s);
 bool lk_signal_poll_tx(lk_signal *s, lk_bytes *out); /* valid until the next call */
 bool lk_signal_poll_event(lk_signal *s, lk_signal_event *out);
 
-/* Queues a message. LK_ERR_FULL, LK_ERR_NOMEM. */
+/* Queues a message. LK_ERR_FULL, LK_ERR_NOMEM. Every send below can return these two. */
 LK_NODISCARD lk_err lk_signal_send(lk_signal *s, const Livekit__SignalRequest *request);
-/* The same, ended by exactly one REQUEST_DONE with this tag (not 0): after 10 s and 5 s at the latest. request_id of
- * update_metadata is filled in. LK_ERR_FULL, LK_ERR_NOMEM: nothing was queued, no event follows. */
-LK_NODISCARD lk_err lk_signal_add_track(lk_signal *s, lk_usec now, const Livekit__AddTrackRequest *add, uint64_t tag);
-LK_NODISCARD lk_err lk_signal_update_metadata(lk_signal *s, lk_usec now, Livekit__UpdateParticipantMetadata *update,
-                                              uint64_t tag);
+
+/* What we tell about a track before it is offered; NULL texts are left out. */
+typedef struct lk_signal_track {
+    const char *cid; /* track part of its msid, at most 63 bytes */
+    const char *name, *stream;
+    lk_media_kind kind;
+    lk_track_source source;
+    bool muted, disable_dtx, disable_red, stereo;
+    uint32_t audio_features; /* bit (1 << lk_audio_feature) */
+} lk_signal_track;
+/* Ended by exactly one REQUEST_DONE with this tag (not 0): after 10 s, or 5 s for metadata, at the latest. On an error
+ * nothing was queued and no event follows. */
+LK_NODISCARD lk_err lk_signal_add_track(lk_signal *s, lk_usec now, const lk_signal_track *track, uint64_t tag);
+LK_NODISCARD lk_err lk_signal_update_metadata(lk_signal *s, lk_usec now, const char *metadata, const char *name,
+                                              const lk_attribute *attributes, size_t attribute_count, uint64_t tag);
+
+/* Fire and forget. Texts are borrowed. */
+LK_NODISCARD lk_err lk_signal_offer(lk_signal *s, lk_str sdp, uint32_t id);
+LK_NODISCARD lk_err lk_signal_trickle(lk_signal *s, const char *candidate, const char *mid, uint32_t mline, bool final);
+LK_NODISCARD lk_err lk_signal_mute(lk_signal *s, const char *track_sid, bool muted);
+LK_NODISCARD lk_err lk_signal_subscribe(lk_signal *s, const char *participant_sid, const char *track_sid, bool subscribe);
+LK_NODISCARD lk_err lk_signal_track_disabled(lk_signal *s, const char *track_sid, bool disabled);
+LK_NODISCARD lk_err lk_signal_leave(lk_signal *s, lk_disconnect_reason reason);
+typedef struct lk_signal_permission {
+    const char *identity;
+    bool allow_all;
+    const char *const *track_sids;
+    size_t track_sid_count;
+} lk_signal_permission;
+LK_NODISCARD lk_err lk_signal_permissions(lk_signal *s, bool all_allowed, const lk_signal_permission *permissions,
+                                          size_t count);
+typedef enum lk_signal_scenario {
+    LK_SIGNAL_SCENARIO_SPEAKER,
+    LK_SIGNAL_SCENARIO_NODE_FAILURE,
+    LK_SIGNAL_SCENARIO_MIGRATION,
+    LK_SIGNAL_SCENARIO_SERVER_LEAVE,
+} lk_signal_scenario;
+LK_NODISCARD lk_err lk_signal_simulate(lk_signal *s, lk_signal_scenario scenario);
+
 /* Forgets a waiting request without an event; false: none has that tag. */
 bool lk_signal_forget(lk_signal *s, uint64_t tag);
 /* Ends every waiting request (REQUEST_DONE with this error) and stops the timers. */

@@ -113,9 +113,8 @@ LK_TEST(any_message_rearms_the_silence_timer_and_pong_measures_the_round_trip)
 
 static lk_err add_track(fixture *f, const char *cid, uint64_t tag)
 {
-    Livekit__AddTrackRequest add = LIVEKIT__ADD_TRACK_REQUEST__INIT;
-    add.cid = (char *)cid;
-    return lk_signal_add_track(&f->s, f->now, &add, tag);
+    lk_signal_track track = {.cid = cid, .kind = LK_MEDIA_KIND_AUDIO};
+    return lk_signal_add_track(&f->s, f->now, &track, tag);
 }
 
 LK_TEST(add_track_ends_with_track_published_with_a_refusal_or_after_10_s)
@@ -166,9 +165,9 @@ LK_TEST(metadata_requests_are_told_apart_by_number_and_last_5_s)
     fixture f;
     lk_signal_event ev;
     begin(&f, env);
-    Livekit__UpdateParticipantMetadata update = LIVEKIT__UPDATE_PARTICIPANT_METADATA__INIT;
-    lk_err a = lk_signal_update_metadata(&f.s, f.now, &update, 7);
-    lk_err b = lk_signal_update_metadata(&f.s, f.now, &update, 8);
+    static const lk_attribute attribute = {"k", "v"};
+    lk_err a = lk_signal_update_metadata(&f.s, f.now, "m", NULL, &attribute, 1, 7);
+    lk_err b = lk_signal_update_metadata(&f.s, f.now, NULL, "n", NULL, 0, 8);
     if (!a && !b && !lk_test_oom()) {
         Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
         Livekit__RequestResponse ok = LIVEKIT__REQUEST_RESPONSE__INIT;
@@ -177,6 +176,9 @@ LK_TEST(metadata_requests_are_told_apart_by_number_and_last_5_s)
         response.request_response = &ok;
         ok.has_request_id = 1;
         ok.request_id = first->update_metadata->request_id;
+        CHECK_STR(first->update_metadata->metadata, "m");
+        CHECK(first->update_metadata->n_attributes == 1 && !first->update_metadata->name);
+        CHECK_STR(first->update_metadata->attributes[0]->value, "v");
         serve(&f, &response);
         CHECK(lk_signal_poll_event(&f.s, &ev) && ev.tag == 7 && !ev.error.code);
         lk_signal_tick(&f.s, f.now + LK_SEC(5));
@@ -216,5 +218,24 @@ LK_TEST(request_table_is_bounded)
         err = add_track(&f, "x", i);
     if (!err)
         CHECK_EQ(add_track(&f, "x", 1000), LK_ERR_FULL);
+    end(&f);
+}
+
+LK_TEST(trickled_candidates_are_json_and_permissions_name_identities)
+{
+    fixture f;
+    static const char *const sids[] = {"TR_1"};
+    static const lk_signal_permission permission = {"bob", false, sids, 1};
+    begin(&f, env);
+    if (lk_signal_trickle(&f.s, "candidate:1 \"x\"", "0", 0, true) == LK_OK &&
+        lk_signal_permissions(&f.s, false, &permission, 1) == LK_OK && !lk_test_oom()) {
+        Livekit__SignalRequest *request = sent(&f);
+        CHECK_STR(request->trickle->candidateinit,
+                  "{\"candidate\":\"candidate:1 \\\"x\\\"\",\"sdpMid\":\"0\",\"sdpMLineIndex\":0}");
+        CHECK(request->trickle->final);
+        request = sent(&f);
+        CHECK_STR(request->subscription_permission->track_permissions[0]->participant_identity, "bob");
+        CHECK_STR(request->subscription_permission->track_permissions[0]->track_sids[0], "TR_1");
+    }
     end(&f);
 }
