@@ -27,11 +27,11 @@ typedef struct lk_pacer_config {
 } lk_pacer_config;
 typedef struct lk_pacer {
     lk_queue queues[LK_PACER_CLASSES];
-    uint64_t queued_bytes;
+    uint64_t queued_bytes; /* all but audio */
     uint64_t rate_bps;
     int64_t budget_bytes; /* negative: debt */
     lk_usec refilled_at;
-    lk_usec left_usec; /* part of a byte not yet credited, in byte*usec/8 */
+    uint64_t part;  /* of a byte not yet credited, in bit * usec */
 } lk_pacer;
 
 void lk_pacer_init(lk_pacer *p, const lk_env *env, const lk_pacer_config *config, lk_usec now); /* config may be NULL */

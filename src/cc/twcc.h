@@ -37,15 +37,13 @@ bool lk_twcc_recorder_write(lk_twcc_recorder *r, lk_usec now, bool force, uint32
 
 /* ---- reading feedback --------------------------------------------------------------------------------- */
 typedef struct lk_twcc_reader {
-    uint16_t seq;
-    uint16_t left; /* statuses not given out yet */
-    uint32_t ref_64ms; /* 24 bit */
+    lk_rd chunks, deltas;
+    uint16_t seq, left; /* next number; statuses not given out yet */
+    uint32_t ref_64ms;  /* 24 bit */
     uint8_t feedback_count;
     int64_t at_250us; /* running arrival, relative to the reference time */
-    const uint8_t *chunk, *delta, *end;
-    uint16_t chunk_bits;
-    uint16_t chunk_left;
-    uint16_t chunk_at;
+    uint16_t chunk;   /* being read */
+    uint16_t symbols, symbol; /* in it; next one */
 } lk_twcc_reader;
 typedef struct lk_twcc_status {
     uint16_t seq;

@@ -153,9 +153,10 @@ bool lk_rtcp_next(lk_rtcp_reader *reader, lk_rtcp_packet *out)
     reader->bad = true;
     if (r->bad || head >> 6 != 2 || ++reader->seen > LK_RTCP_PACKETS_MAX || out->pt < 192 || out->pt > 223)
         return false;
-    if (head & 0x20) { /* padding: only in the last packet [RFC3550 s6.4.1] */
+    if (head & 0x20) { /* padding: whole words, only in the last packet [RFC3550 s6.4.1]; everybody's TWCC differs */
         size_t pad = len ? body[len - 1] : 0;
-        if (pad == 0 || pad > len || pad % 4 != 0 || lk_rd_left(r))
+        bool is_twcc = out->pt == LK_RTCP_RTPFB && out->count == 15;
+        if (pad == 0 || pad > len || (!is_twcc && (pad % 4 != 0 || lk_rd_left(r))))
             return false;
         len -= pad;
     }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cc/pacer.h"
+#include "lk_test.h"
+
+static char packets[4096];
+
+LK_TEST(an_empty_pacer_sleeps)
+{
+    lk_pacer p;
+    lk_pacer_class c;
+    void *packet;
+    lk_pacer_init(&p, env, NULL, 0);
+    CHECK_EQ(lk_pacer_deadline(&p), LK_NEVER);
+    CHECK(!lk_pacer_poll(&p, LK_SEC(5), &c, &packet) && !lk_pacer_pop(&p, &packet));
+    CHECK_EQ(lk_pacer_deadline(&p), LK_NEVER);
+    lk_pacer_deinit(&p);
+}
+
+LK_TEST(video_leaves_at_the_rate_and_audio_never_waits_behind_it)
+{
+    lk_pacer p;
+    lk_pacer_class c;
+    void *packet;
+    lk_pacer_init(&p, env, &(lk_pacer_config){.rate_bps = 1000000}, 0);
+    size_t pushed = 0, video = 0;
+    for (; pushed < 100; pushed++) { /* 100 kB: at most a second */
+        if (lk_pacer_push(&p, 0, LK_PACER_VIDEO, &packets[pushed], 1000) != LK_OK)
+            break;
+    }
+    lk_usec now = 0;
+    while (lk_pacer_deadline(&p) != LK_NEVER) {
+        lk_usec next = lk_pacer_deadline(&p);
+        CHECK(next >= now);
+        now = LK_MAX(next, now);
+        if (lk_pacer_push(&p, now, LK_PACER_AUDIO, packets + 4000, 100) == LK_OK) {
+            CHECK(lk_pacer_poll(&p, now, &c, &packet) && c == LK_PACER_AUDIO);
+        }
+        for (bool first = true; lk_pacer_poll(&p, now, &c, &packet); first = false) {
+            CHECK(c == LK_PACER_VIDEO && packet == &packets[video]);
+            video++;
+            CHECK(first || now > 0); /* no burst at the start */
+        }
+    }
+    CHECK_EQ(video, pushed);
+    if (pushed == 100) /* 800 kbit of video and the audio packets that went between */
+        CHECK(now > LK_MSEC(780) && now < LK_MSEC(1100));
+    lk_pacer_deinit(&p);
+}
+
+LK_TEST(a_full_class_refuses_and_the_order_of_classes_holds)
+{
+    lk_pacer p;
+    lk_pacer_class c;
+    void *packet;
+    lk_pacer_init(&p, env, &(lk_pacer_config){.packets_max = {1, 1, 1, 1}}, 0);
+    static const lk_pacer_class order[] = {LK_PACER_PADDING, LK_PACER_VIDEO, LK_PACER_RETRANSMIT, LK_PACER_AUDIO};
+    for (size_t i = 0; i < 4; i++) {
+        if (lk_pacer_push(&p, 0, order[i], packets, 10) == LK_OK)
+            CHECK_EQ(lk_pacer_push(&p, 0, order[i], packets, 10), LK_ERR_FULL);
+    }
+    int last = -1;
+    while (lk_pacer_poll(&p, 0, &c, &packet)) {
+        CHECK((int)c > last);
+        last = (int)c;
+    }
+    CHECK_EQ(lk_pacer_count(&p), 0);
+    lk_pacer_deinit(&p);
+}
+
+LK_TEST(a_long_queue_is_out_in_two_seconds_or_so)
+{
+    lk_pacer p;
+    lk_pacer_class c;
+    void *packet;
+    lk_pacer_init(&p, env, &(lk_pacer_config){.rate_bps = 10000}, 0);
+    for (size_t i = 0; i < 1000; i++) {
+        if (lk_pacer_push(&p, 0, LK_PACER_VIDEO, packets, 1200) != LK_OK)
+            break;
+    }
+    lk_usec now = 0;
+    while (lk_pacer_count(&p) > 100 && now < LK_SEC(60)) {
+        now = LK_MAX(lk_pacer_deadline(&p), now);
+        while (lk_pacer_poll(&p, now, &c, &packet))
+            ;
+    }
+    CHECK(now < LK_SEC(6));
+    while (lk_pacer_pop(&p, &packet))
+        ;
+    CHECK(p.queued_bytes == 0 && lk_pacer_deadline(&p) == LK_NEVER);
+    lk_pacer_deinit(&p);
+}
