@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside of pc/: the struct its files share. */
+#pragma once
+#include "ice/ice.h"
+#include "nack/nack.h"
+#include "pc/pc.h"
+#include "rtp/rtcp.h"
+#include "rtp/rtp_stats.h"
+#include "srtp/srtp.h"
+
+#define LK_PC_URI_LEVEL "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+#define LK_PC_URI_MID "urn:ietf:params:rtp-hdrext:sdes:mid"
+#define LK_PC_ID_LEVEL 1 /* ids of our offers */
+#define LK_PC_ID_MID 4
+#define LK_PC_PT_OPUS 111
+#define LK_PC_CNAME_LEN 16
+
+typedef struct lk_pc_sender {
+    uint32_t ssrc;
+    uint16_t seq;
+    uint32_t ts_offset;
+    uint64_t packets, bytes, header_bytes;
+    uint32_t last_ts;
+    lk_usec last_at;
+    bool sent_since_report, heard; /* heard: a report about us arrived, so the peer knows the SSRC */
+    lk_nack_history history;
+    uint32_t nack_count, pli_count, fir_count;
+    /* what the peer's reports say */
+    bool has_report;
+    lk_rtcp_report report;
+    lk_usec report_at;
+    double rtt_s, total_rtt_s;
+    uint64_t rtt_count;
+} lk_pc_sender;
+
+typedef struct lk_pc_receiver {
+    uint32_t ssrc, rtx_ssrc;
+    lk_rtp_stats stats;
+    lk_nack_generator *nack; /* when negotiated */
+    uint64_t nack_count, retransmitted_packets, retransmitted_bytes, discarded;
+    bool received_since_report;
+    /* what the peer's sender reports say */
+    uint64_t sr_count, sr_packets, sr_octets;
+    uint64_t sr_ntp;
+    lk_usec sr_at;
+} lk_pc_receiver;
+
+typedef struct lk_pc_codec_now {
+    uint8_t pt, channels;
+    uint32_t clock_hz;
+    int rtx_pt; /* -1: none */
+    bool nack;
+    char mime[24], local_fmtp[LK_STATS_TEXT_MAX];
+} lk_pc_codec_now;
+
+typedef struct lk_pc_sect {
+    lk_media_kind kind;
+    lk_pc_direction wanted, agreed;
+    bool stereo, negotiated, was_sending, remote_active;
+    char mid[LK_PC_ID_MAX], stream[LK_PC_ID_MAX], track[LK_PC_ID_MAX];
+    char remote_stream[LK_PC_ID_MAX], remote_track[LK_PC_ID_MAX];
+    uint8_t level_id, mid_id; /* negotiated extension ids, 0 = not */
+    lk_pc_codec_now codec;
+    lk_pc_sender *sender;
+    lk_pc_receiver *receiver;
+    unsigned source_number;
+} lk_pc_sect;
+
+typedef struct lk_pc_packet {
+    uint16_t len;
+    uint8_t data[LK_RTP_PACKET_MAX];
+} lk_pc_packet;
+
+typedef struct lk_pc_resend {
+    uint32_t index;
+    uint16_t seq;
+} lk_pc_resend;
+
+typedef struct lk_pc_queued {
+    lk_pc_event_type type;
+    lk_pc_state state;
+    lk_err err;
+    uint32_t index;
+    bool active;
+    char text[LK_ICE_CANDIDATE_LINE_MAX / 2];
+} lk_pc_queued;
+
+struct lk_pc {
+    const lk_env *env;
+    lk_pc_config config;
+    lk_usec made_at;
+    lk_pc_state state;
+    lk_ice ice;
+    lk_dtls dtls;
+    bool dtls_path_known, dtls_client, srtp_ready, offer_out, closing;
+    lk_addr dtls_local, dtls_remote; /* where the last DTLS datagram came from */
+    lk_srtp srtp_tx, srtp_rx;
+    lk_srtp_profile profile;
+    lk_queue sections; /* of lk_pc_sect * */
+    uint64_t session_id, session_version;
+    char cname[LK_PC_CNAME_LEN + 1];
+    unsigned sources;
+    lk_queue out;     /* of lk_pc_packet, protected */
+    lk_queue resends; /* of lk_pc_resend */
+    lk_queue events;  /* of lk_pc_queued */
+    lk_pc_queued event_now;
+    bool has_rtp;
+    lk_pc_event rtp_event;
+    lk_usec report_at; /* LK_NEVER while nothing is sent or received */
+    uint32_t feedback_ssrc; /* our SSRC in reports when we send nothing */
+    uint64_t packets_sent, packets_received, bytes_sent, bytes_received, dropped;
+    lk_usec last_sent_at, last_received_at;
+    uint8_t rx[2048], tx[LK_RTP_PACKET_MAX + 64];
+};
+
+lk_pc_sect *lk_pc_sect_at(const lk_pc *pc, size_t i);
+void lk_pc_queue_event(lk_pc *pc, const lk_pc_queued *ev);
+lk_err lk_pc_make_sender(lk_pc *pc, lk_pc_sect *s);
+lk_err lk_pc_make_receiver(lk_pc *pc, lk_pc_sect *s, uint32_t ssrc);
+void lk_pc_drop_receiver(lk_pc *pc, lk_pc_sect *s);
+lk_err lk_pc_start_dtls(lk_pc *pc, lk_usec now, lk_dtls_role role);
