@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One participant on the official Python SDK; which engine is under it, LIVEKIT_LIB_PATH decides.
 
-participant.py publish URL TOKEN --wav FILE [--loop N]     publishes the file, then waits for orders
-participant.py receive URL TOKEN --out FILE                writes what it hears of the first audio track
-participant.py watch   URL TOKEN                           only reports events
-Orders on standard input: mute, unmute, unpublish, publish, stats, metadata X, name X, end of file = leave.
+participant.py publish URL TOKEN --wav FILE     publishes a track of the file's format; "feed N" plays the file N times
+participant.py receive URL TOKEN --out FILE     writes what it hears of the first audio track
+participant.py watch   URL TOKEN                only reports events
+participant.py abandon URL TOKEN                starts to connect, cancels that, goes on living
+
+It prints one JSON object a line. Orders on standard input, one a line (see Participant.order_*); an order that begins
+with "bg " runs beside the next ones; every order ends in "done" or "order_failed"; end of file means: leave.
 """
 import argparse
 import asyncio
@@ -13,40 +16,81 @@ import sys
 import time
 import wave
 
-from google.protobuf.json_format import MessageToDict
 from livekit import rtc
+from livekit.rtc.participant import PublishTrackError
+
+EVENTS = ["participant_connected", "participant_disconnected", "track_published", "track_unpublished",
+          "track_unsubscribed", "track_muted", "track_unmuted", "local_track_published", "local_track_unpublished",
+          "active_speakers_changed", "connection_quality_changed", "disconnected", "reconnecting", "reconnected",
+          "connection_state_changed", "participant_metadata_changed", "participant_name_changed",
+          "participant_attributes_changed", "room_metadata_changed", "track_subscription_failed",
+          "participant_permissions_changed", "local_track_subscribed", "token_refreshed"]
 
 
 def tell(event, **fields):
     print(json.dumps({"event": event, "at": round(time.monotonic(), 4), **fields}), flush=True)
 
 
+def plain(message):
+    """A protobuf message as a dictionary: every field that is present, enums by name, 64-bit numbers as numbers."""
+    out = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.has_presence:
+            if not message.HasField(field.name):
+                continue
+            if field.message_type:
+                value = plain(value)
+            elif field.enum_type:
+                value = field.enum_type.values_by_number[value].name
+        elif field.message_type and field.message_type.GetOptions().map_entry:
+            value = dict(value)
+        elif field.message_type:
+            value = [plain(v) for v in value]
+        else:
+            value = list(value)
+        out[field.name] = value
+    return out
+
+
+def describe(a):
+    for names in (("identity", "sid"), ("sid", "name")):
+        if all(hasattr(a, n) for n in names):
+            return {n: getattr(a, n) for n in names}
+    if isinstance(a, (list, tuple)):
+        return [describe(x) for x in a]
+    return a if isinstance(a, (str, int, float, bool, dict, type(None))) else str(a)
+
+
+def portrait(track):
+    """Track, element by element, but get_stats."""
+    return {"type": type(track).__name__, "sid": track.sid, "name": track.name, "kind": int(track.kind),
+            "stream_state": int(track.stream_state), "muted": track.muted}
+
+
+def participant(p):
+    return {"identity": p.identity, "sid": p.sid, "name": p.name, "metadata": p.metadata,
+            "attributes": dict(p.attributes), "kind": int(p.kind), "permissions": plain(p.permissions),
+            "tracks": {t.sid: {"name": t.name, "muted": t.muted, "source": int(t.source), "mime": t.mime_type,
+                               "kind": int(t.kind), "subscribed": getattr(t, "subscribed", None)}
+                       for t in p.track_publications.values()}}
+
+
 class Participant:
     def __init__(self, options):
         self.options, self.room = options, None
-        self.tasks, self.heard, self.track, self.publication, self.source = [], [], None, None, None
+        self.tasks, self.orders, self.track, self.publication, self.source = [], [], None, None, None
 
     def listen(self):
-        room = self.room
-        names = ["participant_connected", "participant_disconnected", "track_published", "track_unpublished",
-                 "track_unsubscribed", "track_muted", "track_unmuted", "local_track_published",
-                 "local_track_unpublished", "active_speakers_changed", "connection_quality_changed", "disconnected",
-                 "connection_state_changed", "participant_metadata_changed", "participant_name_changed",
-                 "participant_attributes_changed", "room_metadata_changed", "track_subscription_failed",
-                 "participant_permissions_changed", "local_track_subscribed"]
-        for name in names:
-            room.on(name, self.reporter(name))
-        room.on("track_subscribed", self.on_subscribed)
+        for name in EVENTS:
+            self.room.on(name, self.reporter(name))
+        self.room.on("track_subscribed", self.on_subscribed)
 
     def reporter(self, name):
-        def report(*args):
-            tell(name, args=[describe(a) for a in args])
-        return report
+        return lambda *args: tell(name, args=[describe(a) for a in args])
 
     def on_subscribed(self, track, publication, participant):
-        tell("track_subscribed", sid=track.sid, name=track.name, kind=int(track.kind), muted=track.muted,
-             stream_state=int(track.stream_state), publication=publication.sid, identity=participant.identity,
-             type=type(track).__name__)
+        tell("track_subscribed", publication=publication.sid, identity=participant.identity, **portrait(track))
         if self.options.role == "receive" and track.kind == rtc.TrackKind.KIND_AUDIO:
             self.track = track
             self.tasks.append(asyncio.create_task(self.record(track)))
@@ -65,92 +109,142 @@ class Participant:
                 out.writeframes(bytes(event.frame.data))
         tell("stream_ended")
 
-    async def publish(self):
+    # ---- orders ------------------------------------------------------------------------------------------------------
+
+    async def order_publish(self, _=""):
         with wave.open(self.options.wav) as w:
-            rate, channels, data = w.getframerate(), w.getnchannels(), w.readframes(w.getnframes())
+            rate, channels = w.getframerate(), w.getnchannels()
         self.source = rtc.AudioSource(rate, channels, queue_size_ms=200)
         self.track = rtc.LocalAudioTrack.create_audio_track("speech", self.source)
-        tell("created", sid=self.track.sid, name=self.track.name, kind=int(self.track.kind), muted=self.track.muted,
-             stream_state=int(self.track.stream_state), type=type(self.track).__name__)
+        tell("created", **portrait(self.track))
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         self.publication = await self.room.local_participant.publish_track(self.track, options)
-        tell("published", sid=self.publication.sid, track_sid=self.track.sid)
-        self.tasks.append(asyncio.create_task(self.feed(rate, channels, data)))
+        tell("published", publication=self.publication.sid, **portrait(self.track))
 
-    async def feed(self, rate, channels, data):
-        if self.options.wait_subscriber:
-            await self.publication.wait_for_subscription()
-            await asyncio.sleep(0.5)  # the receiver's stream is opened on its side by then; silence is sent meanwhile
-        tell("feeding")
+    async def order_feed(self, times):
+        """Plays the file so often; returns at once, "fed" tells the end."""
+        self.tasks.append(asyncio.create_task(self.feed(int(times or 1))))
+
+    async def feed(self, times):
+        with wave.open(self.options.wav) as w:
+            rate, channels, data = w.getframerate(), w.getnchannels(), w.readframes(w.getnframes())
         step = rate // 50 * channels * 2
-        for _ in range(self.options.loop):
+        tell("feeding")
+        for _ in range(times):
             for at in range(0, len(data) - step + 1, step):
-                await self.source.capture_frame(rtc.AudioFrame(data[at:at + step], rate, channels, step // (2 * channels)))
+                frame = rtc.AudioFrame(data[at:at + step], rate, channels, step // (2 * channels))
+                await self.source.capture_frame(frame)
         await self.source.wait_for_playout()
         tell("fed")
 
-    async def stats(self):
-        stats = await self.track.get_stats() if self.track else []
-        tell("stats", stats=[MessageToDict(s, preserving_proto_field_name=True) for s in stats])
+    async def order_mute(self, _):
+        self.track.mute()
 
-    async def order(self, line):
-        word, _, rest = line.strip().partition(" ")
-        if word == "mute":
-            self.track.mute()
-        elif word == "unmute":
-            self.track.unmute()
-        elif word == "unpublish":
-            await self.room.local_participant.unpublish_track(self.publication.sid)
-        elif word == "publish":
-            await self.publish()
-        elif word == "stats":
-            await self.stats()
-        elif word == "metadata":
-            await self.room.local_participant.set_metadata(rest)
-        elif word == "name":
-            await self.room.local_participant.set_name(rest)
-        elif word == "attributes":
-            await self.room.local_participant.set_attributes(json.loads(rest))
-        elif word == "subscribe":
-            for participant in self.room.remote_participants.values():
-                for publication in participant.track_publications.values():
-                    publication.set_subscribed(rest != "off")
-        elif word == "room":
-            tell("room", sid=await self.room.sid, name=self.room.name, metadata=self.room.metadata,
-                 remotes={p.identity: {"sid": p.sid, "name": p.name, "metadata": p.metadata,
-                                       "attributes": dict(p.attributes),
-                                       "tracks": {t.sid: {"name": t.name, "muted": t.muted, "source": int(t.source),
-                                                          "mime": t.mime_type}
-                                                  for t in p.track_publications.values()}}
-                          for p in self.room.remote_participants.values()})
-        tell("done", order=word)
+    async def order_unmute(self, _):
+        self.track.unmute()
+
+    async def order_unpublish(self, _):
+        await self.room.local_participant.unpublish_track(self.publication.sid)
+
+    async def order_describe(self, _):
+        tell("describe", **portrait(self.track))
+
+    async def order_stats(self, _):
+        stats = await self.track.get_stats() if self.track else []
+        tell("stats", time=time.time(), stats=[plain(s) for s in stats])
+
+    async def order_metadata(self, text):
+        await self.room.local_participant.set_metadata(text)
+
+    async def order_name(self, text):
+        await self.room.local_participant.set_name(text)
+
+    async def order_attributes(self, text):
+        await self.room.local_participant.set_attributes(json.loads(text))
+
+    async def order_allow(self, text):
+        """allow all | none | IDENTITY: who may subscribe to our tracks."""
+        one = [rtc.ParticipantTrackPermission(participant_identity=text, allow_all=True)]
+        self.room.local_participant.set_track_subscription_permissions(
+            allow_all_participants=text == "all", participant_permissions=[] if text in ("all", "none") else one)
+
+    async def order_subscribe(self, text):
+        for remote in self.room.remote_participants.values():
+            for publication in remote.track_publications.values():
+                publication.set_subscribed(text != "off")
+
+    async def order_room(self, _):
+        tell("room", sid=await self.room.sid, name=self.room.name, metadata=self.room.metadata,
+             state=int(self.room.connection_state), me=participant(self.room.local_participant),
+             remotes={p.identity: participant(p) for p in self.room.remote_participants.values()})
+
+    async def order_session(self, _):
+        stats = await self.room.get_rtc_stats()
+        tell("session", publisher=[plain(s) for s in stats.publisher_stats],
+             subscriber=[plain(s) for s in stats.subscriber_stats])
+
+    async def order_disconnect(self, _):
+        await self.room.disconnect()
+
+    async def obey(self, line):
+        word, _, rest = line.partition(" ")
+        try:
+            await getattr(self, "order_" + word)(rest)
+        except Exception as error:  # reported, so that the test sees it
+            tell("order_failed", order=word, text=str(error), type=type(error).__name__)
+        else:
+            tell("done", order=word)
+
+    async def listen_for_orders(self):
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            line = line.decode().strip()
+            if line.startswith("bg "):
+                self.orders.append(asyncio.create_task(self.obey(line[3:])))
+            else:
+                await self.obey(line)
+
+    # ---- life --------------------------------------------------------------------------------------------------------
+
+    async def abandon(self, options):
+        connecting = asyncio.create_task(self.room.connect(self.options.url, self.options.token, options))
+        await asyncio.sleep(self.options.after)
+        connecting.cancel()
+        try:
+            await connecting
+            tell("not_cancelled")
+        except asyncio.CancelledError:
+            tell("abandoned")
+        except rtc.ConnectError as error:
+            tell("connect_error", text=str(error))
 
     async def run(self):
-        self.room = rtc.Room()  # it takes the loop that runs now
+        self.room = rtc.Room()
         self.listen()
         options = rtc.RoomOptions(auto_subscribe=not self.options.manual)
         if self.options.timeout:
             options.connect_timeout = self.options.timeout
+        if self.options.role == "abandon":
+            await self.abandon(options)
+            await self.listen_for_orders()
+            return
         began = time.monotonic()
         try:
             await self.room.connect(self.options.url, self.options.token, options)
         except rtc.ConnectError as error:
             tell("connect_error", text=str(error), seconds=time.monotonic() - began)
             return
-        me = self.room.local_participant
-        tell("connected", identity=me.identity, sid=me.sid, name=me.name, seconds=time.monotonic() - began,
-             room=self.room.name)
+        tell("connected", seconds=time.monotonic() - began, room=self.room.name,
+             **participant(self.room.local_participant))
         if self.options.role == "publish":
-            await self.publish()
-        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        while line := await reader.readline():
             try:
-                await self.order(line.decode())
-            except Exception as error:  # reported, so that the test sees it
-                tell("order_failed", order=line.decode().strip(), text=repr(error))
+                await self.order_publish()
+            except PublishTrackError as error:
+                tell("publish_failed", text=str(error))
+        await self.listen_for_orders()
         await self.room.disconnect()
-        for task in self.tasks:
+        for task in self.tasks + self.orders:
             try:
                 await asyncio.wait_for(task, 5)
             except (asyncio.TimeoutError, asyncio.CancelledError):
@@ -158,26 +252,16 @@ class Participant:
         tell("left")
 
 
-def describe(a):
-    for names in (("identity", "sid"), ("sid", "name")):
-        if all(hasattr(a, n) for n in names):
-            return {n: getattr(a, n) for n in names}
-    if isinstance(a, (list, tuple)):
-        return [describe(x) for x in a]
-    return a if isinstance(a, (str, int, float, bool, dict, type(None))) else str(a)
-
-
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["publish", "receive", "watch"])
+    parser.add_argument("role", choices=["publish", "receive", "watch", "abandon"])
     parser.add_argument("url")
     parser.add_argument("token")
     parser.add_argument("--wav")
     parser.add_argument("--out")
-    parser.add_argument("--loop", type=int, default=1)
-    parser.add_argument("--manual", type=int, default=0)
-    parser.add_argument("--wait-subscriber", type=int, default=1)
-    parser.add_argument("--timeout", type=float, default=0)
+    parser.add_argument("--manual", type=int, default=0, help="1: subscribe to nothing by itself")
+    parser.add_argument("--timeout", type=float, default=0, help="connect_timeout in seconds")
+    parser.add_argument("--after", type=float, default=0, help="abandon: seconds until the connect is cancelled")
     asyncio.run(Participant(parser.parse_args()).run())
 
 

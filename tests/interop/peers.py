@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real peers of the tests: livekit-server, tokens, SDK programs in processes of their own, sounds, measures."""
+"""The real peers of the tests: livekit-server, tokens, SDK programs in processes of their own, sounds, measures.
+
+LK_INTEROP_OURS=stock puts the stock library in the place of ours: a test that fails then asks for something the
+reference does not do, so either the test is wrong or we mean to be better (docs/testing.md lists those).
+"""
+import asyncio
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -23,17 +29,25 @@ KEY, SECRET = "devkey", "a-secret-for-tests-only-0123456789abcdef"
 RATE = 48000
 
 
+def library_path(library):
+    """The file of "ours"; None for "stock", which the SDK finds by itself."""
+    if library == "ours" and os.environ.get("LK_INTEROP_OURS") != "stock":
+        return os.environ.get("LK_INTEROP_LIBRARY", str(OURS))
+    return None
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(socket.AF_INET, kind) as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
-def token(identity, room="room", ttl_seconds=600, secret=SECRET, **grants):
-    import datetime
-    grants = {"room_join": True, "room": room, **grants}
-    return (api.AccessToken(KEY, secret).with_identity(identity).with_name(grants.pop("name", identity))
-            .with_ttl(datetime.timedelta(seconds=ttl_seconds)).with_grants(api.VideoGrants(**grants)).to_jwt())
+def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, metadata="", attributes=None, **grants):
+    """An access token; grants are those of api.VideoGrants (can_publish=False, ...)."""
+    made = (api.AccessToken(KEY, secret).with_identity(identity).with_name(identity if name is None else name)
+            .with_metadata(metadata).with_ttl(datetime.timedelta(seconds=ttl_seconds))
+            .with_grants(api.VideoGrants(**{"room_join": True, "room": room, **grants})))
+    return (made.with_attributes(attributes) if attributes else made).to_jwt()
 
 
 class Server:
@@ -41,10 +55,11 @@ class Server:
 
     def __init__(self, address="127.0.0.1", netns=None, **rtc):
         self.address, self.port = address, free_port()
-        self.url = f"ws://{address}:{self.port}"
+        host = f"[{address}]" if ":" in address else address
+        self.url = f"ws://{host}:{self.port}"
         self.dir = tempfile.TemporaryDirectory(prefix="lk-server-")
         settings = {"udp_port": free_port(socket.SOCK_DGRAM), "tcp_port": free_port(),
-                    "use_external_ip": False, "node_ip": address, "enable_loopback_candidate": True,
+                    "use_external_ip": False, "node_ip": address, "enable_loopback_candidate": address.startswith("127."),
                     "stun_servers": ["127.0.0.1:9"], **rtc}
         config = {"port": self.port, "bind_addresses": [address], "keys": {KEY: SECRET}, "rtc": settings,
                   "logging": {"level": "debug"}, "room": {"auto_create": True}}
@@ -60,10 +75,24 @@ class Server:
     def accepts(self, netns):
         if self.process.poll() is not None:
             raise RuntimeError("livekit-server ended: " + self.log_path.read_text()[-2000:])
-        return '"starting LiveKit server"' in self.log_path.read_text() or "starting LiveKit server" in self.log_path.read_text()
+        return "starting LiveKit server" in self.log_path.read_text()
 
-    def api(self):
-        return api.LiveKitAPI(self.url.replace("ws", "http"), KEY, SECRET)
+    def call(self, service, method, request, **fields):
+        """One call of the server's API: call("room", "remove_participant", "RoomParticipantIdentity", room=...)."""
+        async def run():
+            async with api.LiveKitAPI(self.url.replace("ws", "http"), KEY, SECRET) as lk:
+                return await getattr(getattr(lk, service), method)(getattr(api, request)(**fields))
+        return asyncio.run(run())
+
+    def participants(self, room):
+        """Identities in the room as the server sees it."""
+        try:
+            return [p.identity for p in self.call("room", "list_participants", "ListParticipantsRequest",
+                                                  room=room).participants]
+        except api.TwirpError as error:
+            if error.code == api.TwirpErrorCode.NOT_FOUND:
+                return []
+            raise
 
     def kill(self):
         self.process.kill()
@@ -104,8 +133,8 @@ class Program:
     def __init__(self, role, library, *args, netns=None, env=None, **options):
         environment = {k: v for k, v in os.environ.items() if k != "LIVEKIT_LIB_PATH"}
         environment["PYTHONUNBUFFERED"] = "1"
-        if library == "ours":
-            environment["LIVEKIT_LIB_PATH"] = str(OURS)
+        if library_path(library):
+            environment["LIVEKIT_LIB_PATH"] = library_path(library)
         environment.update(env or {})
         prefix = ["ip", "netns", "exec", netns] if netns else []
         command = [*prefix, sys.executable, str(ROOT / "tests/interop/participant.py"), role, *map(str, args)]
@@ -147,7 +176,7 @@ class Program:
                 ended = self.process.poll() is not None
                 if left <= 0 or (ended and self.read == len(self.lines)):
                     raise TimeoutError(f"{self.name}: no {event} {fields} (exit {self.process.poll()}); saw "
-                                       f"{self.lines[-12:]}\n{''.join(self.errors[-40:])}")
+                                       f"{[shortened(line) for line in self.lines[-12:]]}\n{''.join(self.errors[-40:])}")
                 self.changed.wait(min(left, 0.2))
 
     def events(self, event):
@@ -156,6 +185,18 @@ class Program:
     def say(self, command):
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
+
+    def ask(self, command, event=None, seconds=30):
+        """Says it and returns the line of that event (by default the one named as the order)."""
+        word = command.split()[0]
+        self.say(command)
+        line = self.wait(event or word, seconds)
+        self.wait("done", seconds, order=word)
+        return line
+
+    def stats(self, seconds=30):
+        """get_stats of its track as {kind: [entry with all groups in one dictionary]}."""
+        return by_kind(self.ask("stats", seconds=seconds)["stats"])
 
     def finish(self, seconds=30):
         """Asks it to leave and returns its exit status."""
@@ -170,6 +211,22 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def shortened(line):
+    return {k: v if len(str(v)) < 120 else "..." for k, v in line.items()}
+
+
+def by_kind(stats):
+    """[{kind: {group: {field: value}}}] as {kind: [{field: value}]}; id and timestamp are the entry's own."""
+    kinds = {}
+    for entry in stats:
+        kind, groups = next(iter(entry.items()))
+        flat = {}
+        for name in sorted(groups, key=lambda group: group == "rtc"):
+            flat.update(groups[name])
+        kinds.setdefault(kind, []).append(flat)
+    return kinds
 
 
 # ---- sounds ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small network of its own: the clients in one network namespace, the server in another, one link between them.
+
+The link is a pair of tun devices; the packets go through this process, which loses and delays them as it is told and
+counts what it did. Needs root and /dev/net/tun. Everything is gone when the context ends, and also when the process
+dies: a namespace without processes and names has no devices, and names are swept by the next World.
+"""
+import ctypes
+import fcntl
+import heapq
+import os
+import random
+import select
+import struct
+import subprocess
+import threading
+import time
+
+CLONE_NEWNET, TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x40000000, 0x400454CA, 0x0001, 0x1000
+PREFIX = "lkt-"
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+def open_tun(namespace, name):
+    """A tun device inside the namespace; setns concerns the calling thread alone, so a thread of its own does it."""
+    result = {}
+
+    def work():
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(f"/run/netns/{namespace}") as there:
+                if libc.setns(there.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+            result["fd"] = fd
+        except OSError as error:
+            result["error"] = error
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if "error" in result:
+        raise result["error"]
+    return result["fd"]
+
+
+class Way:
+    """One direction. Set loss (0..1) and jitter_ms (each packet waits 0..jitter_ms) whenever you like; UDP only, so
+    that what is measured is the media path and not the patience of TCP."""
+
+    def __init__(self, seed):
+        self.loss, self.jitter_ms, self.delay_ms, self.blocked = 0.0, 0.0, 0.0, False
+        self.random = random.Random(seed)
+        self.passed = self.lost = self.late = 0
+
+    def judge(self, packet):
+        """Seconds until it is delivered, or None."""
+        if self.blocked:
+            return None
+        version = packet[0] >> 4
+        udp = packet[9 if version == 4 else 6] == 17
+        if udp and self.random.random() < self.loss:
+            self.lost += 1
+            return None
+        self.passed += 1
+        wait = self.delay_ms
+        if udp and self.jitter_ms:
+            wait += self.random.uniform(0, self.jitter_ms)
+            self.late += 1
+        return wait / 1000
+
+
+class World:
+    """World().clients and .server are names of namespaces; .address is the server's. ipv6: no IPv4 at all."""
+
+    def __init__(self, seed=1, ipv6=False):
+        self.clients, self.server = f"{PREFIX}{os.getpid()}-c", f"{PREFIX}{os.getpid()}-s"
+        self.ipv6 = ipv6
+        self.address = "fd77::2" if ipv6 else "10.77.0.2"
+        self.up, self.down = Way(seed), Way(seed + 1)  # clients to server, server to clients
+        self.fds, self.running = [], True
+
+    def __enter__(self):
+        sweep()
+        try:
+            for namespace, number in ((self.clients, 1), (self.server, 2)):
+                ip("netns", "add", namespace)
+                self.fds.append(open_tun(namespace, "link0"))
+                mine = f"fd77::{number}/64" if self.ipv6 else f"10.77.0.{number}/24"
+                ip("-n", namespace, "link", "set", "lo", "up")
+                ip("-n", namespace, "addr", "add", mine, "dev", "link0", *(["nodad"] if self.ipv6 else []))
+                ip("-n", namespace, "link", "set", "link0", "up")
+                ip("-n", namespace, *(["-6"] if self.ipv6 else []), "route", "add", "default", "dev", "link0")
+        except BaseException:
+            self.__exit__()
+            raise
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        return self
+
+    def run(self):
+        ways = {self.fds[0]: (self.up, self.fds[1]), self.fds[1]: (self.down, self.fds[0])}
+        waiting, serial = [], 0
+        while self.running:
+            now = time.monotonic()
+            while waiting and waiting[0][0] <= now:
+                _, _, out, packet = heapq.heappop(waiting)
+                try:
+                    os.write(out, packet)
+                except OSError:
+                    pass  # the far queue is full, or the device is gone: lost like on any link
+            timeout = min(0.1, max(0.0, waiting[0][0] - now)) if waiting else 0.1
+            for fd in select.select(list(ways), [], [], timeout)[0]:
+                way, out = ways[fd]
+                while True:
+                    try:
+                        packet = os.read(fd, 65535)
+                    except OSError:
+                        break
+                    wait = way.judge(packet)
+                    if wait is not None:
+                        serial += 1
+                        heapq.heappush(waiting, (time.monotonic() + wait, serial, out, packet))
+
+    def __exit__(self, *_):
+        self.running = False
+        if hasattr(self, "thread"):
+            self.thread.join()
+        for fd in self.fds:
+            os.close(fd)
+        for namespace in (self.clients, self.server):
+            if os.path.exists(f"/run/netns/{namespace}"):
+                subprocess.run(["ip", "netns", "del", namespace], check=False)
+
+
+def sweep():
+    """Removes namespaces of runs that were killed."""
+    for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+        owner = name[len(PREFIX):].split("-")[0]
+        if name.startswith(PREFIX) and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+            subprocess.run(["ip", "netns", "del", name], check=False)
