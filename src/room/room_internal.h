@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+/* room/room_internal.h - the parts of a session, shared by the files of this folder only.
+ *
+ * room.c           life, commands, the pump, effects        room_connect.c  attempts, probe, join, end
+ * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
+ * room_publish.c   our tracks                               room_media.c    peer connection, audio both ways
+ */
+#pragma once
+#include "dtls/dtls.h"
+#include "ice/ice.h"
+#include "media/audio_receiver.h"
+#include "media/audio_sender.h"
+#include "pc/pc.h"
+#include "room/room.h"
+#include "signal/signal.h"
+#include "ws/ws.h"
+
+#define LK_SESSION_EVENT_BYTES_MAX (64u << 20)
+#define LK_SESSION_ICE_USEC LK_SEC(15)       /* media must connect this long after the join */
+#define LK_SESSION_ADDRESSES_USEC LK_MSEC(500) /* how long the join waits for local addresses */
+#define LK_SESSION_ANSWER_USEC LK_SEC(15)
+#define LK_SESSION_UNKNOWN_TRACK_USEC LK_SEC(5)
+#define LK_SESSION_FAREWELL_USEC LK_SEC(1)
+#define LK_SESSION_SLOTS 3 /* receive sections of each kind in the first offer */
+#define LK_SESSION_REMOTE_TRACK_BIT (1ull << 63)
+#define LK_SESSION_SPARE_NODES_MAX 64
+#define LK_SESSION_TOKEN_MAX 65536
+#define LK_SESSION_JOB_SENDER 1 /* lk_job.tag, set by media/ */
+#define LK_SESSION_JOB_RECEIVER 2
+
+/* ---- events ---------------------------------------------------------------------------------------- */
+
+/* Nodes that end something are part of what they end, so that no end needs memory. */
+typedef struct lk_session_node {
+    lk_link link;
+    void *block; /* freed once delivered; NULL: part of the session */
+    size_t block_size;
+    lk_session_event ev;
+} lk_session_node;
+
+typedef enum lk_session_op_kind {
+    LK_SESSION_OP_CONNECT = 1,
+    LK_SESSION_OP_DISCONNECT,
+    LK_SESSION_OP_PUBLISH,
+    LK_SESSION_OP_UNPUBLISH,
+    LK_SESSION_OP_METADATA,
+    LK_SESSION_OP_STATS,
+} lk_session_op_kind;
+
+typedef struct lk_session_op {
+    lk_link link;
+    lk_session_node node;
+    lk_session_op_kind kind;
+    uint64_t tag; /* of the signalling request it waits for, 0 = none */
+} lk_session_op;
+
+/* ---- people ------------------------------------------------------------------------------------------ */
+
+typedef struct lk_session_person lk_session_person;
+typedef struct lk_session_pub lk_session_pub;
+typedef struct lk_session_remote_track lk_session_remote_track;
+typedef struct lk_session_local_track lk_session_local_track;
+
+struct lk_session_pub {
+    lk_link link; /* in person->pubs */
+    uint64_t id;
+    lk_session_person *person;
+    char *sid, *name, *mime, *stream;
+    lk_media_kind kind;
+    lk_track_source source;
+    lk_encryption_type encryption;
+    uint32_t width, height, audio_features;
+    bool simulcast, muted;
+    bool wanted, allowed, enabled; /* remote */
+    lk_session_remote_track *track; /* remote: while subscribed */
+};
+
+struct lk_session_person {
+    lk_link link; /* in session->others, unless local */
+    uint64_t id;
+    bool is_local, active_told, encrypted_told, speaking, quality_known, has_permission;
+    char *sid, *identity, *name, *metadata;
+    lk_attribute *attributes;
+    size_t attribute_count;
+    uint32_t version;
+    lk_participant_state state;
+    lk_participant_kind kind;
+    uint32_t kind_details;
+    int64_t joined_at_msec;
+    int32_t client_protocol;
+    lk_disconnect_reason disconnect_reason;
+    lk_permission permission;
+    lk_connection_quality quality;
+    float level;
+    lk_list pubs;
+};
+
+/* ---- tracks -------------------------------------------------------------------------------------------- */
+
+struct lk_session_remote_track {
+    lk_link link; /* in session->remote_tracks, or session->dying while its job is out */
+    uint64_t id;
+    lk_session_pub *pub; /* NULL: dying */
+    uint32_t section;
+    lk_stream_state stream_state;
+    lk_audio_receiver *receiver;
+};
+
+/* Who listens to what; ends with the track. */
+typedef struct lk_session_listener {
+    lk_link link; /* in session->listeners */
+    uint64_t sink;
+    lk_session_remote_track *track;
+} lk_session_listener;
+
+typedef enum lk_session_local_state {
+    LK_SESSION_LOCAL_REQUESTED, /* add_track was sent */
+    LK_SESSION_LOCAL_OFFERING,  /* has a section, waits for the answer to an offer with it */
+    LK_SESSION_LOCAL_PUBLISHED,
+} lk_session_local_state;
+
+struct lk_session_local_track {
+    lk_link link; /* in session->local_tracks */
+    uint64_t track; /* the host's; 0: dying */
+    lk_session_op *op; /* pending publish, or NULL */
+    lk_session_local_state state;
+    char cid[40];
+    char *name, *stream;
+    lk_track_source source;
+    bool muted, told_muted, dtx, subscribed_early;
+    uint32_t audio_features, max_bitrate_bps, sample_rate, channels;
+    uint32_t section, offer_number; /* first offer that carries it */
+    lk_session_pub *pub;
+    uint64_t tag; /* of its add_track request */
+    lk_audio_sender *sender;
+};
+
+/* What a section of ours carries from the server, told by the peer connection. */
+typedef struct lk_session_slot {
+    char *sid; /* NULL: nothing */
+    lk_usec unknown_until; /* its publication must be known by then; LK_NEVER: it is */
+} lk_session_slot;
+
+typedef enum lk_session_phase {
+    LK_SESSION_NEW,
+    LK_SESSION_DIALLING, /* stream and addresses are being opened */
+    LK_SESSION_JOINING,  /* WebSocket started, join not received */
+    LK_SESSION_MEDIA,    /* join received, peer connection not connected */
+    LK_SESSION_LIVE,
+    LK_SESSION_LEAVING,  /* last events are out, the farewell is not */
+    LK_SESSION_OVER,
+} lk_session_phase;
+
+struct lk_session {
+    const lk_env *env;
+    lk_usec now;
+    lk_arena fixed; /* configuration, url */
+    lk_session_config config;
+    lk_session_phase phase;
+    lk_err broken; /* a handler could not get memory, or a bound was passed: the session ends */
+
+    /* out */
+    lk_arena out; /* what events point to; empty when no event waits */
+    lk_session_event nowhere; /* what emit gives when nobody is to hear it; written, never read */
+    lk_list events, ops, spare; /* spare: nodes of events that were taken */
+    lk_session_node end_state, end_disconnected, end_closed;
+    lk_queue io;
+    uint64_t next_id;
+    size_t jobs_out;
+
+    /* connecting */
+    lk_session_op *connect_op;
+    char *url_text, *token;
+    lk_url url;
+    lk_proxy_env proxies;
+    char proxy_host[LK_URL_HOST_MAX + 1];
+    uint16_t proxy_port;
+    lk_str proxy_userinfo;
+    bool through_proxy;
+    unsigned tries_left;
+    lk_usec connect_by, try_by, addresses_by; /* LK_NEVER when not running */
+    bool addresses_known, stream_open, udp_open, retry, farewell;
+    uint32_t stream; /* id of the current stream, 0 = none */
+    uint32_t last_stream;
+    lk_addr *addresses;
+    size_t address_count;
+
+    lk_ws *ws;
+    lk_signal signal;
+    bool signal_live; /* signal is initialised */
+    lk_pc *pc;
+    bool join_received, pc_connected;
+
+    /* negotiation */
+    uint32_t offer_id; /* of the last offer; counts up */
+    bool offer_out, offer_wanted;
+    lk_usec answer_by;
+    lk_queue candidates; /* lines that wait for the join response */
+    lk_session_slot *slots;
+    size_t slot_count;
+
+    /* room */
+    char *room_sid, *room_name, *room_metadata, *server_version;
+    int64_t room_created_msec;
+    uint32_t room_empty_sec, room_departure_sec, room_max, room_participants, room_publishers;
+    bool room_recording, room_sid_told;
+    lk_connection_state state;
+    char *fresh_token;
+    lk_session_person *local;
+    lk_list others, local_tracks, remote_tracks, listeners;
+    lk_list dying_local, dying_remote; /* their job is still out */
+    size_t ignored; /* announcements beyond a bound */
+};
+
+/* ---- room_event.c ------------------------------------------------------------------------------------- */
+
+/* Replaces an owned text; true if it changed. Refused memory sets s->broken and keeps the old one. NULL counts as "". */
+bool lk_session_set_text(lk_session *s, char **slot, const char *value);
+void lk_session_free_text(lk_session *s, char **slot);
+/* Queues an event; never NULL: while the session is not live, or without memory, a scratch event that goes nowhere. */
+lk_session_event *lk_session_emit(lk_session *s, lk_session_event_kind kind);
+lk_session_event *lk_session_emit_person(lk_session *s, lk_session_event_kind kind, const lk_session_person *p);
+lk_session_event *lk_session_emit_pub(lk_session *s, lk_session_event_kind kind, const lk_session_pub *pub);
+/* Copies into the memory of events; "" when refused. */
+const char *lk_session_out_text(lk_session *s, const char *text);
+const lk_participant_info *lk_session_person_info(lk_session *s, const lk_session_person *p);
+const lk_publication_info *lk_session_pub_info(lk_session *s, const lk_session_pub *pub);
+const lk_room_info *lk_session_room_info(lk_session *s);
+const lk_track_info *lk_session_local_track_info(lk_session *s, const lk_session_local_track *t);
+const lk_track_info *lk_session_remote_track_info(lk_session *s, const lk_session_remote_track *t);
+/* Members with everything (publications) or only the listed persons' infos. */
+void lk_session_fill_everybody(lk_session *s, lk_session_event *ev);
+void lk_session_fill_members(lk_session *s, lk_session_event *ev, lk_session_person *const *people, size_t count);
+
+lk_err lk_session_op_new(lk_session *s, uint64_t id, lk_session_op_kind kind, lk_session_op **out);
+/* Ends it; returns its event so that results can be filled in. error NULL: LK_OK. */
+lk_session_event *lk_session_op_done(lk_session *s, lk_session_op *op, const lk_error *error);
+lk_session_op *lk_session_op_find(lk_session *s, uint64_t id);
+void lk_session_push_node(lk_session *s, lk_session_node *node);
+void lk_session_free_events(lk_session *s);
+
+/* ---- room.c -------------------------------------------------------------------------------------------- */
+
+/* Carries events from machine to machine until nothing moves. */
+void lk_session_pump(lk_session *s);
+
+/* ---- room_connect.c ------------------------------------------------------------------------------------ */
+
+void lk_session_connect_tick(lk_session *s);
+lk_usec lk_session_connect_deadline(const lk_session *s);
+void lk_session_on_ws(lk_session *s, const lk_ws_event *ev);
+void lk_session_on_stream_ready(lk_session *s);
+void lk_session_on_join(lk_session *s, const Livekit__JoinResponse *join);
+void lk_session_on_leave(lk_session *s, const Livekit__LeaveRequest *leave);
+void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err);
+/* This try failed; the next one starts, or (final) the connect ends. */
+void lk_session_try_failed(lk_session *s, const lk_error *why, bool final);
+/* Ends a connect under way without any room event. */
+void lk_session_abort_connect(lk_session *s, const lk_error *why);
+/* The room is over by our wish (by_client: leave is told) or by the server or the network. */
+void lk_session_end(lk_session *s, bool by_client, lk_disconnect_reason reason, const lk_error *why);
+/* Closes stream, sockets and machines. */
+void lk_session_hang_up(lk_session *s);
+void lk_session_start_try(lk_session *s);
+
+/* ---- room_people.c -------------------------------------------------------------------------------------- */
+
+lk_session_person *lk_session_find_identity(lk_session *s, const char *identity);
+lk_session_person *lk_session_find_sid(lk_session *s, const char *sid);
+/* Any publication, ours too, by track sid; NULL. */
+lk_session_pub *lk_session_find_pub(lk_session *s, const char *track_sid);
+lk_session_pub *lk_session_find_pub_id(lk_session *s, uint64_t id);
+void lk_session_set_local(lk_session *s, const Livekit__ParticipantInfo *info);
+void lk_session_set_room(lk_session *s, const Livekit__Room *room);
+/* A complete set of infos with their events; participants_updated closes it. */
+void lk_session_on_update(lk_session *s, Livekit__ParticipantInfo *const *infos, size_t count);
+void lk_session_on_room_update(lk_session *s, const Livekit__Room *room);
+void lk_session_on_speakers(lk_session *s, const Livekit__SpeakersChanged *change);
+void lk_session_on_quality(lk_session *s, const Livekit__ConnectionQualityUpdate *update);
+void lk_session_on_permission(lk_session *s, const Livekit__SubscriptionPermissionUpdate *update);
+void lk_session_on_stream_state(lk_session *s, const Livekit__StreamStateUpdate *update);
+void lk_session_on_subscription_response(lk_session *s, const Livekit__SubscriptionResponse *response);
+lk_session_pub *lk_session_add_pub(lk_session *s, lk_session_person *p, const Livekit__TrackInfo *track);
+void lk_session_free_pub(lk_session *s, lk_session_pub *pub);
+void lk_session_free_people(lk_session *s);
+
+/* ---- room_publish.c ------------------------------------------------------------------------------------- */
+
+void lk_session_on_request_done(lk_session *s, uint64_t tag, const lk_error *error, const Livekit__TrackInfo *info);
+/* An answer was applied: what was offered up to that number is published. */
+void lk_session_on_answered(lk_session *s, uint32_t offer_id);
+void lk_session_on_server_mute(lk_session *s, const char *sid, bool muted);
+void lk_session_on_server_unpublish(lk_session *s, const char *sid);
+void lk_session_on_local_subscribed(lk_session *s, const char *sid);
+lk_session_local_track *lk_session_find_local(const lk_session *s, uint64_t track);
+/* LOCAL_TRACK_UNPUBLISHED for all, and their end. */
+void lk_session_unpublish_all(lk_session *s);
+void lk_session_cancel_publish(lk_session *s, lk_session_op *op);
+void lk_session_free_local_tracks(lk_session *s);
+
+/* ---- room_media.c ---------------------------------------------------------------------------------------- */
+
+/* A new peer connection with the receive slots of a first offer, appended to offer. */
+lk_err lk_session_pc_start(lk_session *s, lk_text *offer);
+void lk_session_want_offer(lk_session *s);
+void lk_session_offer_due(lk_session *s);
+void lk_session_on_answer(lk_session *s, const Livekit__SessionDescription *answer);
+void lk_session_on_trickle(lk_session *s, const Livekit__TrickleRequest *trickle);
+void lk_session_on_sections_wanted(lk_session *s, uint32_t audios, uint32_t videos);
+void lk_session_on_pc(lk_session *s, const lk_pc_event *ev);
+void lk_session_flush_candidates(lk_session *s);
+void lk_session_media_tick(lk_session *s);
+lk_usec lk_session_media_deadline(const lk_session *s);
+bool lk_session_media_poll_job(lk_session *s, lk_job **job);
+void lk_session_media_job_done(lk_session *s, lk_job *job);
+/* Frames of receivers become events. True: something moved. */
+bool lk_session_media_pump(lk_session *s);
+/* A publication became known, wanted or allowed: subscribe to it if a section carries it. */
+void lk_session_match_pub(lk_session *s, lk_session_pub *pub);
+/* TRACK_SUBSCRIBED for what was negotiated before the session was live. */
+void lk_session_tell_tracks(lk_session *s);
+/* TRACK_UNSUBSCRIBED, if it was subscribed; its sinks end. */
+void lk_session_unsubscribe(lk_session *s, lk_session_pub *pub);
+/* Frees it, or lets it die when its job is back. */
+void lk_session_drop_remote_track(lk_session *s, lk_session_remote_track *t);
+void lk_session_drop_local_track(lk_session *s, lk_session_local_track *t);
+/* Ends every sink with SINK_END. */
+void lk_session_end_sinks(lk_session *s);
+void lk_session_drop_frame(struct lk_frame *frame); /* of an event nobody took */
+void lk_session_drop_slots(lk_session *s);
