@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media/audio_receiver.h"
 
-#include "dsp/remix.h"
-#include "dsp/resampler.h"
 #include "livekit/stats.h"
 #include "media/audio_playout.h"
+#include "media/audio_shape.h"
 
 #define RATE 48000
 #define TICK_USEC 10000
@@ -28,12 +27,9 @@ typedef struct arrivals {
 
 typedef struct sink {
     uint64_t id;
-    uint32_t rate, channels, frames; /* of one frame it gets */
+    uint32_t rate, channels;
     bool gone;
-    lk_dsp_resampler *resampler; /* NULL at 48 kHz */
-    int16_t *mixed;              /* 10 ms at 48 kHz in its channels */
-    int16_t *fifo;
-    size_t count, cap; /* frames */
+    lk_audio_shape *shape;
 } sink;
 
 typedef struct made {
@@ -73,57 +69,31 @@ struct lk_audio_receiver {
 
 static void free_sink(lk_audio_receiver *r, sink *k)
 {
-    if (!k)
-        return;
-    lk_dsp_resampler_free(k->resampler);
-    if (k->mixed)
-        lk_release(r->env, k->mixed, (size_t)LK_PLAYOUT_TICK * k->channels * sizeof *k->mixed);
-    if (k->fifo)
-        lk_release(r->env, k->fifo, k->cap * k->channels * sizeof *k->fifo);
+    lk_audio_shape_free(k->shape);
     lk_release(r->env, k, sizeof *k);
-}
-
-static lk_err new_sink(lk_audio_receiver *r, uint64_t id, uint32_t rate, uint32_t channels, uint32_t frames, sink **out)
-{
-    sink *k = (sink *)lk_alloc0(r->env, sizeof *k);
-    if (!k)
-        return LK_ERR_NOMEM;
-    *k = (sink){.id = id, .rate = rate, .channels = channels, .frames = frames};
-    lk_err err = LK_OK;
-    size_t step = LK_PLAYOUT_TICK; /* what one tick can add */
-    if (rate != RATE) {
-        const lk_dsp_resampler_config config = {.in_rate = RATE, .out_rate = rate, .channels = channels, .quality = 2};
-        err = lk_dsp_resampler_new(&k->resampler, r->env, &config, NULL);
-        if (err == LK_OK)
-            step = lk_dsp_resampler_bound(k->resampler, LK_PLAYOUT_TICK);
-    }
-    k->cap = frames + step;
-    k->fifo = (int16_t *)lk_alloc(r->env, k->cap * channels * sizeof *k->fifo);
-    k->mixed = (int16_t *)lk_alloc(r->env, (size_t)LK_PLAYOUT_TICK * channels * sizeof *k->mixed);
-    if (err == LK_OK && (!k->fifo || !k->mixed))
-        err = LK_ERR_NOMEM;
-    if (err)
-        free_sink(r, k);
-    else
-        *out = k;
-    return err;
 }
 
 lk_err lk_audio_receiver_add_sink(lk_audio_receiver *r, lk_usec now, uint64_t id, uint32_t rate, uint32_t channels,
                                   uint32_t frame_msec)
 {
     sink *k;
-    if (rate < 1000 || rate > 384000 || channels < 1 || channels > 8 || frame_msec < 1 || frame_msec > 1000)
-        return LK_ERR_INVALID;
     if (r->sink_count == LK_AUDIO_RECEIVER_SINKS_MAX)
         return LK_ERR_LIMIT;
     if (!r->playout_ready) {
         lk_playout_init(&r->playout, r->env, lk_audio_codec_find("opus"));
         r->playout_ready = true;
     }
-    lk_err err = new_sink(r, id, rate, channels, rate * frame_msec / 1000, &k);
-    if (err)
+    k = (sink *)lk_alloc0(r->env, sizeof *k);
+    if (!k)
+        return LK_ERR_NOMEM;
+    *k = (sink){.id = id, .rate = rate, .channels = channels};
+    const lk_audio_shape_config config = {
+        .in_rate = RATE, .max_frames = LK_PLAYOUT_TICK, .out_rate = rate, .out_channels = channels, .frame_msec = frame_msec};
+    lk_err err = lk_audio_shape_new(&k->shape, r->env, &config);
+    if (err) {
+        free_sink(r, k);
         return err;
+    }
     r->sinks[r->sink_count++] = k;
     /* On a grid all tracks share, so that many of them wake the loop once. */
     if (r->next_tick == LK_NEVER)
@@ -184,11 +154,12 @@ static void sweep_sinks(lk_audio_receiver *r)
 static void emit(lk_audio_receiver *r, sink *k, const int16_t *samples)
 {
     made m = {.sink = k->id};
-    if (lk_frame_new(&m.frame, r->pool, k->rate, k->channels, k->frames) != LK_OK) {
+    uint32_t frames = lk_audio_shape_frames(k->shape);
+    if (lk_frame_new(&m.frame, r->pool, k->rate, k->channels, frames) != LK_OK) {
         r->frames_lost++;
         return;
     }
-    memcpy(m.frame->data, samples, (size_t)k->frames * k->channels * sizeof *samples);
+    memcpy(m.frame->data, samples, (size_t)frames * k->channels * sizeof *samples);
     if (lk_queue_push(&r->out, &m) != LK_OK) {
         lk_frame_unref(m.frame);
         r->frames_lost++;
@@ -197,27 +168,10 @@ static void emit(lk_audio_receiver *r, sink *k, const int16_t *samples)
 
 static void feed(lk_audio_receiver *r, sink *k)
 {
-    size_t added = 0;
-    int16_t *end = k->fifo + k->count * k->channels;
-    if (!k->resampler && k->frames == LK_PLAYOUT_TICK && k->count == 0) { /* the common case copies once */
-        lk_dsp_remix(r->tick_pcm, r->playout.channels, k->mixed, k->channels, LK_PLAYOUT_TICK);
-        emit(r, k, k->mixed);
-        return;
-    }
-    if (k->resampler) {
-        lk_dsp_remix(r->tick_pcm, r->playout.channels, k->mixed, k->channels, LK_PLAYOUT_TICK);
-        if (lk_dsp_resampler_push(k->resampler, k->mixed, LK_PLAYOUT_TICK, end, k->cap - k->count, &added) != LK_OK)
-            r->frames_lost++;
-    } else {
-        lk_dsp_remix(r->tick_pcm, r->playout.channels, end, k->channels, LK_PLAYOUT_TICK);
-        added = LK_PLAYOUT_TICK;
-    }
-    k->count += added;
-    size_t at = 0;
-    for (; k->count - at >= k->frames; at += k->frames)
-        emit(r, k, k->fifo + at * k->channels);
-    k->count -= at;
-    memmove(k->fifo, k->fifo + at * k->channels, k->count * k->channels * sizeof *k->fifo);
+    if (lk_audio_shape_push(k->shape, r->tick_pcm, r->playout.channels, LK_PLAYOUT_TICK) != LK_OK)
+        r->frames_lost++;
+    for (const int16_t *samples; (samples = lk_audio_shape_next(k->shape)) != NULL;)
+        emit(r, k, samples);
 }
 
 static void run(lk_job *job)

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+
+#include "api/api.h"
+
+static void *c_alloc(void *ctx, size_t size)
+{
+    LK_UNUSED(ctx);
+    return malloc(size);
+}
+
+static void *c_resize(void *ctx, void *p, size_t old_size, size_t new_size)
+{
+    LK_UNUSED(ctx);
+    LK_UNUSED(old_size);
+    return realloc(p, new_size);
+}
+
+static void c_release(void *ctx, void *p, size_t size)
+{
+    LK_UNUSED(ctx);
+    LK_UNUSED(size);
+    free(p);
+}
+
+static const lk_mem c_mem = {NULL, c_alloc, c_resize, c_release};
+const lk_mem *lk_api_mem = &c_mem;
+
+const lk_env *api_env(void)
+{
+    static lk_env env;
+    env.mem = lk_api_mem;
+    return &env;
+}
+
+void *api_alloc0(size_t size)
+{
+    void *p = lk_api_mem->alloc(lk_api_mem->ctx, size);
+    if (p)
+        memset(p, 0, size);
+    return p;
+}
+
+void api_release(void *p, size_t size)
+{
+    if (p)
+        lk_api_mem->release(lk_api_mem->ctx, p, size);
+}
+
+void api_object_init(api_object *o, lk_runtime *rt, void (*last_user)(api_object *),
+                     void (*destroy)(api_object *))
+{
+    atomic_init(&o->refs, 1);
+    atomic_init(&o->users, 1);
+    o->last_user = last_user;
+    o->destroy = destroy;
+    o->rt = api_ref(rt);
+}
+
+void *api_ref(void *object)
+{
+    api_object *o = object;
+    if (o)
+        atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+    return object;
+}
+
+void api_unref(void *object)
+{
+    api_object *o = object;
+    if (!o || atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    lk_runtime *rt = o->rt;
+    o->destroy(o);
+    api_unref(rt);
+}
+
+/* Users may come back from zero through a reference of an event: they then hold their one ref again. */
+void *api_user_ref(void *object)
+{
+    api_object *o = object;
+    if (o && atomic_fetch_add(&o->users, 1) == 0)
+        api_ref(o);
+    return object;
+}
+
+void api_user_unref(void *object)
+{
+    api_object *o = object;
+    if (!o || (o->rt && api_check(o->rt) != LK_OK))
+        return;
+    if (atomic_fetch_sub(&o->users, 1) != 1)
+        return;
+    if (o->last_user)
+        o->last_user(o);
+    api_unref(o);
+}
+
+bool api_list_add(api_list *list, void *object)
+{
+    if (list->count == list->cap) {
+        size_t cap = list->cap ? list->cap * 2 : 4;
+        void **items = list->items
+                           ? lk_api_mem->resize(lk_api_mem->ctx, list->items,
+                                                list->cap * sizeof *items, cap * sizeof *items)
+                           : api_alloc0(cap * sizeof *items);
+        if (!items)
+            return false;
+        list->items = items;
+        list->cap = cap;
+    }
+    list->items[list->count++] = api_ref(object);
+    return true;
+}
+
+bool api_list_remove(api_list *list, void *object)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i] != object)
+            continue;
+        memmove(&list->items[i], &list->items[i + 1], (list->count - i - 1) * sizeof(void *));
+        list->count--;
+        api_unref(object);
+        return true;
+    }
+    return false;
+}
+
+void api_list_clear(api_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        api_unref(list->items[i]);
+    api_release(list->items, list->cap * sizeof(void *));
+    *list = (api_list){NULL, 0, 0};
+}
+
+lk_error api_error(lk_err code, const char *text)
+{
+    lk_error e = {.code = code};
+    if (code != LK_OK)
+        lk_str_copy(e.text, sizeof e.text, lk_str_of(text && *text ? text : lk_err_text(code)));
+    return e;
+}
+
+const char *lk_version(void)
+{
+    return LK_VERSION_TEXT;
+}

@@ -1,0 +1,769 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Rooms, participants, publications, tracks: the objects, their newest infos, and the commands they post. */
+#include "api/api.h"
+
+#include <stdlib.h>
+
+#include "api/api_source.h"
+
+/* ---- infos of objects --------------------------------------------------------------------------------------- */
+
+#define INFO_ACCESS(type, field_type, name)                        \
+    const field_type *api_##name##_info(const type *object)        \
+    {                                                              \
+        type *o = (type *)(uintptr_t)object;                       \
+        pthread_mutex_lock(&o->lock);                              \
+        const field_type *info = lk_info_ref(o->info);             \
+        pthread_mutex_unlock(&o->lock);                            \
+        return info;                                               \
+    }                                                              \
+    void api_set_##name##_info(type *o, field_type *info)          \
+    {                                                              \
+        if (!info)                                                 \
+            return;                                                \
+        pthread_mutex_lock(&o->lock);                              \
+        field_type *old = o->info;                                 \
+        o->info = info;                                            \
+        pthread_mutex_unlock(&o->lock);                            \
+        lk_info_unref(old);                                        \
+    }                                                              \
+    lk_err lk_##name##_get_info(const field_type **out, const type *object) \
+    {                                                              \
+        if (!out || !object)                                       \
+            return LK_ERR_INVALID;                                 \
+        if (api_check(object->o.rt) != LK_OK)                      \
+            return LK_ERR_FORKED;                                  \
+        *out = api_##name##_info(object);                          \
+        return LK_OK;                                              \
+    }
+INFO_ACCESS(lk_room, lk_room_info, room)
+INFO_ACCESS(lk_participant, lk_participant_info, participant)
+INFO_ACCESS(lk_publication, lk_publication_info, publication)
+INFO_ACCESS(lk_track, lk_track_info, track)
+
+static size_t copy_list(const api_list *list, void **out, size_t capacity)
+{
+    for (size_t i = 0; i < list->count && i < capacity; i++)
+        out[i] = api_user_ref(list->items[i]);
+    return list->count;
+}
+
+/* ---- participants ----------------------------------------------------------------------------------------------- */
+
+static void participant_destroy(api_object *o)
+{
+    lk_participant *p = (lk_participant *)o;
+    api_list_clear(&p->publications);
+    lk_info_unref(p->info);
+    api_unref(p->room);
+    pthread_mutex_destroy(&p->lock);
+    api_release(p, sizeof *p);
+}
+
+lk_participant *api_participant_new(lk_room *room, uint64_t id, const lk_participant_info *info)
+{
+    lk_participant *p = api_alloc0(sizeof *p);
+    if (!p)
+        return NULL;
+    p->info = api_participant_info_new(info);
+    if (!p->info) {
+        api_release(p, sizeof *p);
+        return NULL;
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    api_object_init(&p->o, room->o.rt, NULL, participant_destroy);
+    atomic_store(&p->o.users, 0);
+    p->room = api_ref(room);
+    p->id = id;
+    p->is_local = info->is_local;
+    return p;
+}
+
+lk_participant *lk_participant_ref(lk_participant *participant) { return api_user_ref(participant); }
+void lk_participant_unref(lk_participant *participant) { api_user_unref(participant); }
+
+bool lk_participant_is_local(const lk_participant *participant)
+{
+    return participant && participant->is_local;
+}
+
+lk_err lk_participant_room(lk_room **out, const lk_participant *participant)
+{
+    if (!out || !participant)
+        return LK_ERR_INVALID;
+    if (atomic_load(&participant->room->o.users) == 0)
+        return LK_ERR_CLOSED;
+    *out = api_user_ref(participant->room);
+    return LK_OK;
+}
+
+size_t lk_participant_publications(const lk_participant *participant, lk_publication **out,
+                                   size_t capacity)
+{
+    lk_participant *p = (lk_participant *)(uintptr_t)participant;
+    if (!p || (!out && capacity))
+        return 0;
+    pthread_mutex_lock(&p->lock);
+    size_t n = copy_list(&p->publications, (void **)out, capacity);
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+/* ---- publications ------------------------------------------------------------------------------------------------- */
+
+static void publication_destroy(api_object *o)
+{
+    lk_publication *p = (lk_publication *)o;
+    lk_info_unref(p->info);
+    api_unref(p->track);
+    api_unref(p->room);
+    pthread_mutex_destroy(&p->lock);
+    api_release(p, sizeof *p);
+}
+
+lk_publication *api_publication_new(lk_room *room, uint64_t id, const lk_publication_info *info)
+{
+    lk_publication *p = api_alloc0(sizeof *p);
+    if (!p)
+        return NULL;
+    p->info = api_publication_info_new(info);
+    if (!p->info) {
+        api_release(p, sizeof *p);
+        return NULL;
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    api_object_init(&p->o, room->o.rt, NULL, publication_destroy);
+    atomic_store(&p->o.users, 0);
+    p->room = api_ref(room);
+    p->id = id;
+    p->is_local = info->is_local;
+    return p;
+}
+
+lk_publication *lk_publication_ref(lk_publication *publication) { return api_user_ref(publication); }
+void lk_publication_unref(lk_publication *publication) { api_user_unref(publication); }
+
+bool lk_publication_is_local(const lk_publication *publication)
+{
+    return publication && publication->is_local;
+}
+
+lk_err lk_publication_track(lk_track **out, const lk_publication *publication)
+{
+    lk_publication *p = (lk_publication *)(uintptr_t)publication;
+    if (!out || !p)
+        return LK_ERR_INVALID;
+    pthread_mutex_lock(&p->lock);
+    lk_track *track = api_user_ref(p->track);
+    pthread_mutex_unlock(&p->lock);
+    if (!track)
+        return LK_ERR_NOT_FOUND;
+    *out = track;
+    return LK_OK;
+}
+
+static bool is_connected(lk_room *room)
+{
+    pthread_mutex_lock(&room->lock);
+    bool connected = room->phase == API_ROOM_CONNECTED;
+    pthread_mutex_unlock(&room->lock);
+    return connected;
+}
+
+static lk_err publication_flag(lk_publication *p, api_cmd_kind kind, bool flag)
+{
+    if (!p || p->is_local)
+        return LK_ERR_INVALID;
+    if (api_check(p->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    if (!is_connected(p->room))
+        return LK_ERR_CLOSED;
+    api_cmd *cmd = api_cmd_new(kind, p->room);
+    if (!cmd)
+        return LK_ERR_NOMEM;
+    cmd->publication = api_ref(p);
+    cmd->flag = flag;
+    return api_submit(p->o.rt, cmd);
+}
+
+lk_err lk_publication_set_subscribed(lk_publication *publication, bool subscribed)
+{
+    return publication_flag(publication, API_CMD_SUBSCRIBED, subscribed);
+}
+
+lk_err lk_publication_set_enabled(lk_publication *publication, bool enabled)
+{
+    return publication_flag(publication, API_CMD_ENABLED, enabled);
+}
+
+/* ---- tracks ---------------------------------------------------------------------------------------------------------- */
+
+static atomic_uint_fast64_t last_track_id;
+
+static void track_destroy(api_object *o)
+{
+    lk_track *t = (lk_track *)o;
+    lk_info_unref(t->info);
+    api_unref(t->room);
+    api_unref(t->source);
+    pthread_mutex_destroy(&t->lock);
+    api_release(t, sizeof *t);
+}
+
+static lk_track *track_new(lk_runtime *rt, const lk_track_info *info)
+{
+    lk_track *t = api_alloc0(sizeof *t);
+    if (!t)
+        return NULL;
+    t->info = api_track_info_new(info);
+    if (!t->info) {
+        api_release(t, sizeof *t);
+        return NULL;
+    }
+    pthread_mutex_init(&t->lock, NULL);
+    api_object_init(&t->o, rt, NULL, track_destroy);
+    t->is_local = info->is_local;
+    return t;
+}
+
+lk_track *api_track_new_remote(lk_room *room, uint64_t id, const lk_track_info *info)
+{
+    lk_track *t = track_new(room->o.rt, info);
+    if (!t)
+        return NULL;
+    atomic_store(&t->o.users, 0);
+    t->room = api_ref(room);
+    t->id = id;
+    return t;
+}
+
+lk_err lk_track_new_audio(lk_track **out, lk_audio_source *source, const char *name)
+{
+    if (!out || !source || !name)
+        return LK_ERR_INVALID;
+    if (api_check(source->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    if (strlen(name) > 256)
+        return LK_ERR_LIMIT;
+    if (!lk_utf8_valid(name, strlen(name)))
+        return LK_ERR_INVALID;
+    lk_track_info info = {.sid = "TR_unknown",
+                          .name = name,
+                          .kind = LK_MEDIA_KIND_AUDIO,
+                          .stream_state = LK_STREAM_STATE_ACTIVE,
+                          .is_local = true,
+                          .enabled = true};
+    lk_track *t = track_new(source->o.rt, &info);
+    if (!t)
+        return LK_ERR_NOMEM;
+    t->id = atomic_fetch_add(&last_track_id, 1) + 1;
+    t->source = api_ref(source);
+    *out = t;
+    return LK_OK;
+}
+
+lk_track *lk_track_ref(lk_track *track) { return api_user_ref(track); }
+void lk_track_unref(lk_track *track) { api_user_unref(track); }
+bool lk_track_is_local(const lk_track *track) { return track && track->is_local; }
+
+/* Changes one value of a track's info. */
+static lk_err change_track(lk_track *t, bool muted, bool enabled)
+{
+    const lk_track_info *old = api_track_info(t);
+    lk_track_info next = *old;
+    next.muted = muted;
+    next.enabled = enabled;
+    lk_track_info *info = api_track_info_new(&next);
+    lk_info_unref(old);
+    if (!info)
+        return LK_ERR_NOMEM;
+    api_set_track_info(t, info);
+    return LK_OK;
+}
+
+lk_err lk_track_set_muted(lk_track *t, bool muted)
+{
+    if (!t || !t->is_local)
+        return LK_ERR_INVALID;
+    if (api_check(t->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    const lk_track_info *info = api_track_info(t);
+    bool enabled = info->enabled;
+    lk_info_unref(info);
+    lk_err err = change_track(t, muted, enabled);
+    if (err != LK_OK)
+        return err;
+    pthread_mutex_lock(&t->lock);
+    lk_room *room = t->published ? api_ref(t->room) : NULL;
+    pthread_mutex_unlock(&t->lock);
+    if (!room)
+        return LK_OK;
+    api_cmd *cmd = api_cmd_new(API_CMD_MUTED, room);
+    api_unref(room);
+    if (!cmd)
+        return LK_ERR_NOMEM;
+    cmd->track = api_ref(t);
+    cmd->flag = muted;
+    return api_submit(t->o.rt, cmd);
+}
+
+lk_err lk_track_set_enabled(lk_track *t, bool enabled)
+{
+    if (!t || t->is_local)
+        return LK_ERR_INVALID;
+    if (api_check(t->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    const lk_track_info *info = api_track_info(t);
+    bool muted = info->muted;
+    lk_info_unref(info);
+    return change_track(t, muted, enabled);
+}
+
+/* ---- operations on a room --------------------------------------------------------------------------------------------- */
+
+/* A registered operation and the command that carries it out. On failure nothing is left. */
+static lk_err begin(api_cmd **out, lk_op_kind op_kind, api_cmd_kind kind, lk_room *room,
+                    lk_track *track, const lk_op_options *how, uint32_t default_msec)
+{
+    api_cmd *cmd = api_cmd_new(kind, room);
+    if (!cmd)
+        return LK_ERR_NOMEM;
+    lk_err err =
+        api_op_new(&cmd->op, room->o.rt, op_kind, room, track, NULL, how, default_msec);
+    if (err != LK_OK) {
+        api_cmd_free(cmd);
+        return err;
+    }
+    cmd->track = api_ref(track);
+    *out = cmd;
+    return LK_OK;
+}
+
+/* refused: the command could not be filled in. */
+static lk_err finish(lk_op *op, api_cmd *cmd, bool refused)
+{
+    lk_runtime *rt = cmd->room->o.rt;
+    lk_op id = cmd->op;
+    api_ref(rt);
+    lk_err err = LK_ERR_NOMEM;
+    if (refused)
+        api_cmd_free(cmd);
+    else
+        err = api_submit(rt, cmd);
+    if (err != LK_OK)
+        api_op_forget(rt, id);
+    else if (op)
+        *op = id;
+    api_unref(rt);
+    return err;
+}
+
+static lk_err check_connected(lk_room *room)
+{
+    if (!room)
+        return LK_ERR_INVALID;
+    if (api_check(room->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    return is_connected(room) ? LK_OK : LK_ERR_STATE;
+}
+
+lk_err lk_track_get_stats(lk_op *op, lk_track *track, const lk_op_options *how)
+{
+    if (!track)
+        return LK_ERR_INVALID;
+    lk_runtime *rt = track->o.rt;
+    if (api_check(rt) != LK_OK)
+        return LK_ERR_FORKED;
+    pthread_mutex_lock(&track->lock);
+    lk_room *room = !track->is_local || track->published ? api_ref(track->room) : NULL;
+    pthread_mutex_unlock(&track->lock);
+    lk_err err;
+    if (!room) {
+        lk_op id;
+        err = api_op_new(&id, rt, LK_OP_STATS, NULL, track, NULL, how, 7000);
+        if (err != LK_OK)
+            return err;
+        if (op)
+            *op = id;
+        lk_error why = api_error(LK_ERR_NOT_FOUND, "no transceiver found for track");
+        if (!api_op_end(rt, id, &why, NULL)) {
+            api_op_forget(rt, id);
+            return LK_ERR_NOMEM;
+        }
+        return LK_OK;
+    }
+    api_cmd *cmd;
+    err = begin(&cmd, LK_OP_STATS, API_CMD_TRACK_STATS, room, track, how, 7000);
+    api_unref(room);
+    return err == LK_OK ? finish(op, cmd, false) : err;
+}
+
+lk_err lk_room_get_stats(lk_op *op, lk_room *room, const lk_op_options *how)
+{
+    api_cmd *cmd;
+    lk_err err = check_connected(room);
+    if (err == LK_OK)
+        err = begin(&cmd, LK_OP_STATS, API_CMD_ROOM_STATS, room, NULL, how, 7000);
+    return err == LK_OK ? finish(op, cmd, false) : err;
+}
+
+static lk_err text_op(lk_op *op, lk_op_kind op_kind, api_cmd_kind kind, lk_room *room,
+                      const char *text, size_t max, const lk_op_options *how, uint32_t msec)
+{
+    api_cmd *cmd;
+    if (!text)
+        return LK_ERR_INVALID;
+    lk_err err = check_connected(room);
+    if (err != LK_OK)
+        return err;
+    size_t len = strlen(text);
+    if (len > max)
+        return LK_ERR_LIMIT;
+    if (!lk_utf8_valid(text, len))
+        return LK_ERR_INVALID;
+    err = begin(&cmd, op_kind, kind, room, NULL, how, msec);
+    if (err != LK_OK)
+        return err;
+    cmd->text = api_cmd_text(cmd, text);
+    return finish(op, cmd, !cmd->text);
+}
+
+lk_err lk_room_set_metadata(lk_op *op, lk_room *room, const char *metadata,
+                            const lk_op_options *how)
+{
+    return text_op(op, LK_OP_METADATA, API_CMD_METADATA, room, metadata, 512u << 10, how, 7000);
+}
+
+lk_err lk_room_set_name(lk_op *op, lk_room *room, const char *name, const lk_op_options *how)
+{
+    return text_op(op, LK_OP_NAME, API_CMD_NAME, room, name, 256, how, 7000);
+}
+
+lk_err lk_room_unpublish(lk_op *op, lk_room *room, const char *sid, const lk_op_options *how)
+{
+    return text_op(op, LK_OP_UNPUBLISH, API_CMD_UNPUBLISH, room, sid, 256, how, 12000);
+}
+
+lk_err lk_room_set_attributes(lk_op *op, lk_room *room, const lk_attribute *attributes,
+                              size_t count, const lk_op_options *how)
+{
+    api_cmd *cmd;
+    if (!attributes && count)
+        return LK_ERR_INVALID;
+    lk_err err = check_connected(room);
+    if (err != LK_OK)
+        return err;
+    if (count > 64)
+        return LK_ERR_LIMIT;
+    for (size_t i = 0; i < count; i++)
+        if (!attributes[i].key || !attributes[i].value ||
+            !lk_utf8_valid(attributes[i].key, strlen(attributes[i].key)) ||
+            !lk_utf8_valid(attributes[i].value, strlen(attributes[i].value)))
+            return LK_ERR_INVALID;
+    err = begin(&cmd, LK_OP_ATTRIBUTES, API_CMD_ATTRIBUTES, room, NULL, how, 7000);
+    if (err != LK_OK)
+        return err;
+    lk_attribute *copy = count ? lk_arena_alloc(&cmd->arena, count * sizeof *copy) : NULL;
+    bool refused = count && !copy;
+    for (size_t i = 0; i < count && !refused; i++) {
+        copy[i].key = api_cmd_text(cmd, attributes[i].key);
+        copy[i].value = api_cmd_text(cmd, attributes[i].value);
+        refused = !copy[i].key || !copy[i].value;
+    }
+    cmd->attributes = copy;
+    cmd->count = count;
+    return finish(op, cmd, refused);
+}
+
+static bool copy_permission(api_cmd *cmd, lk_track_permission *to, const lk_track_permission *from)
+{
+    *to = *from;
+    to->identity = api_cmd_text(cmd, from->identity ? from->identity : "");
+    const char **sids =
+        from->track_sid_count ? lk_arena_alloc(&cmd->arena, from->track_sid_count * sizeof *sids)
+                              : NULL;
+    if (!to->identity || (from->track_sid_count && !sids))
+        return false;
+    to->track_sids = sids;
+    for (size_t i = 0; i < from->track_sid_count; i++) {
+        sids[i] = api_cmd_text(cmd, from->track_sids[i] ? from->track_sids[i] : "");
+        if (!sids[i])
+            return false;
+    }
+    return true;
+}
+
+lk_err lk_room_set_track_permissions(lk_room *room, bool all_allowed,
+                                     const lk_track_permission *permissions, size_t count)
+{
+    if (!permissions && count)
+        return LK_ERR_INVALID;
+    lk_err err = check_connected(room);
+    if (err != LK_OK)
+        return err;
+    if (count > 1024)
+        return LK_ERR_LIMIT;
+    api_cmd *cmd = api_cmd_new(API_CMD_PERMISSIONS, room);
+    if (!cmd)
+        return LK_ERR_NOMEM;
+    cmd->flag = all_allowed;
+    lk_track_permission *copy = count ? lk_arena_alloc(&cmd->arena, count * sizeof *copy) : NULL;
+    bool refused = count && !copy;
+    for (size_t i = 0; i < count && !refused; i++)
+        refused = !copy_permission(cmd, &copy[i], &permissions[i]);
+    if (refused) {
+        api_cmd_free(cmd);
+        return LK_ERR_NOMEM;
+    }
+    cmd->permissions = copy;
+    cmd->count = count;
+    return api_submit(room->o.rt, cmd);
+}
+
+void lk_publish_options_init(lk_publish_options *options)
+{
+    *options = (lk_publish_options){.size = sizeof *options, .dtx = true, .red = true};
+}
+
+lk_err lk_room_publish(lk_op *op, lk_room *room, lk_track *track,
+                       const lk_publish_options *options, const lk_op_options *how)
+{
+    api_cmd *cmd;
+    lk_publish_options o;
+    if (!track || !track->is_local || (options && options->size < sizeof(uint32_t)))
+        return LK_ERR_INVALID;
+    lk_publish_options_init(&o);
+    if (options)
+        memcpy(&o, options, LK_MIN(options->size, sizeof o));
+    if (o.max_bitrate_bps && (o.max_bitrate_bps < 6000 || o.max_bitrate_bps > 510000))
+        return LK_ERR_INVALID;
+    lk_err err = check_connected(room);
+    if (err == LK_OK)
+        err = begin(&cmd, LK_OP_PUBLISH, API_CMD_PUBLISH, room, track, how, 12000);
+    if (err != LK_OK)
+        return err;
+    cmd->publish = o;
+    cmd->publish.stream = api_cmd_text(cmd, o.stream ? o.stream : "");
+    return finish(op, cmd, !cmd->publish.stream);
+}
+
+/* ---- rooms --------------------------------------------------------------------------------------------------------------- */
+
+void lk_room_options_init(lk_room_options *options)
+{
+    *options = (lk_room_options){.size = sizeof *options,
+                                 .auto_subscribe = true,
+                                 .single_peer_connection = true,
+                                 .join_retries = 3,
+                                 .connect_timeout_msec = 5000,
+                                 .hold_timeout_msec = 15000};
+}
+
+static void room_last_user(api_object *o)
+{
+    lk_room *room = (lk_room *)o;
+    pthread_mutex_lock(&room->lock);
+    bool open = room->phase != API_ROOM_IDLE;
+    pthread_mutex_unlock(&room->lock);
+    api_cmd *cmd = open ? api_cmd_new(API_CMD_DISCONNECT, room) : NULL;
+    if (cmd) {
+        cmd->number = LK_DISCONNECT_CLIENT_INITIATED;
+        (void)api_submit(room->o.rt, cmd);
+    }
+    api_gate(room, false);
+}
+
+static void room_destroy(api_object *o)
+{
+    lk_room *room = (lk_room *)o;
+    for (lk_link *l; (l = lk_list_pop(&room->held)) != NULL;)
+        api_box_free(LK_CONTAINER(l, api_box, node.link));
+    lk_info_unref(room->info);
+    api_unref(room->local);
+    api_list_clear(&room->members);
+    lk_arena_deinit(&room->arena);
+    pthread_mutex_destroy(&room->lock);
+    api_release(room, sizeof *room);
+}
+
+/* Texts of the options, copied into the room. */
+static bool copy_options(lk_room *room)
+{
+    lk_room_options *o = &room->options;
+    o->other_sdks = api_arena_text(&room->arena, o->other_sdks ? o->other_sdks : "");
+    lk_ice_server *servers =
+        o->ice_server_count ? lk_arena_alloc(&room->arena, o->ice_server_count * sizeof *servers) : NULL;
+    if (!o->other_sdks || (o->ice_server_count && !servers))
+        return false;
+    for (size_t i = 0; i < o->ice_server_count; i++) {
+        const lk_ice_server *from = &o->ice_servers[i];
+        const char **urls =
+            from->url_count ? lk_arena_alloc(&room->arena, from->url_count * sizeof *urls) : NULL;
+        if (from->url_count && !urls)
+            return false;
+        for (size_t k = 0; k < from->url_count; k++)
+            if (!(urls[k] = api_arena_text(&room->arena, from->urls[k] ? from->urls[k] : "")))
+                return false;
+        servers[i] = (lk_ice_server){
+            urls, from->url_count, api_arena_text(&room->arena, from->username ? from->username : ""),
+            api_arena_text(&room->arena, from->password ? from->password : "")};
+        if (!servers[i].username || !servers[i].password)
+            return false;
+    }
+    o->ice_servers = servers;
+    return true;
+}
+
+lk_err lk_room_new(lk_room **out, lk_runtime *runtime, const lk_room_options *options)
+{
+    lk_room_options o;
+    if (!out || !runtime || (options && options->size < sizeof(uint32_t)))
+        return LK_ERR_INVALID;
+    if (api_check(runtime) != LK_OK)
+        return LK_ERR_FORKED;
+    lk_room_options_init(&o);
+    if (options)
+        memcpy(&o, options, LK_MIN(options->size, sizeof o));
+    if (o.connect_timeout_msec < 100 || o.connect_timeout_msec > 60000 || o.join_retries > 100 ||
+        o.ice_server_count > 16 || (o.ice_server_count && !o.ice_servers))
+        return LK_ERR_INVALID;
+    lk_room *room = api_alloc0(sizeof *room);
+    if (!room)
+        return LK_ERR_NOMEM;
+    pthread_mutex_init(&room->lock, NULL);
+    lk_list_init(&room->held);
+    lk_arena_init(&room->arena, api_env(), 1u << 20);
+    room->options = o;
+    api_object_init(&room->o, runtime, room_last_user, room_destroy);
+    room->info = api_room_info_new(&(lk_room_info){.state = LK_CONNECTION_STATE_DISCONNECTED});
+    if (!room->info || !copy_options(room)) {
+        api_user_unref(room);
+        return LK_ERR_NOMEM;
+    }
+    *out = room;
+    return LK_OK;
+}
+
+lk_room *lk_room_ref(lk_room *room) { return api_user_ref(room); }
+void lk_room_unref(lk_room *room) { api_user_unref(room); }
+void *lk_room_user_data(const lk_room *room) { return room ? room->options.user_data : NULL; }
+lk_runtime *lk_room_runtime(const lk_room *room) { return room ? room->o.rt : NULL; }
+
+lk_err lk_room_connect(lk_op *op, lk_room *room, const char *url, const char *token,
+                       const lk_op_options *how)
+{
+    api_cmd *cmd;
+    if (!room || !url || !token)
+        return LK_ERR_INVALID;
+    if (api_check(room->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    pthread_mutex_lock(&room->lock);
+    bool idle = room->phase == API_ROOM_IDLE;
+    if (idle)
+        room->phase = API_ROOM_CONNECTING;
+    pthread_mutex_unlock(&room->lock);
+    if (!idle)
+        return LK_ERR_STATE;
+    /* The engine keeps the default deadlines and says which step was late; ours are a net behind them. */
+    uint64_t msec =
+        (uint64_t)(1 + room->options.join_retries) * room->options.connect_timeout_msec + 2000;
+    lk_err err = begin(&cmd, LK_OP_CONNECT, API_CMD_CONNECT, room, NULL, how,
+                       (uint32_t)LK_MIN(msec, UINT32_MAX));
+    if (err == LK_OK) {
+        pthread_mutex_lock(&room->lock);
+        room->connect_op = cmd->op;
+        pthread_mutex_unlock(&room->lock);
+        cmd->text = api_cmd_text(cmd, url);
+        cmd->text2 = api_cmd_text(cmd, token);
+        err = finish(op, cmd, !cmd->text || !cmd->text2);
+    }
+    if (err != LK_OK) {
+        pthread_mutex_lock(&room->lock);
+        room->phase = API_ROOM_IDLE;
+        pthread_mutex_unlock(&room->lock);
+    }
+    return err;
+}
+
+lk_err lk_room_disconnect(lk_op *op, lk_room *room, lk_disconnect_reason reason,
+                          const lk_op_options *how)
+{
+    api_cmd *cmd;
+    if (!room || (int)reason < 0 || reason > LK_DISCONNECT_AGENT_ERROR)
+        return LK_ERR_INVALID;
+    if (api_check(room->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    lk_err err = begin(&cmd, LK_OP_DISCONNECT, API_CMD_DISCONNECT, room, NULL, how, 7000);
+    if (err != LK_OK)
+        return err;
+    cmd->number = reason;
+    return finish(op, cmd, false);
+}
+
+lk_err lk_room_release_events(lk_room *room)
+{
+    if (!room)
+        return LK_ERR_INVALID;
+    if (api_check(room->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    pthread_mutex_lock(&room->o.rt->lock);
+    bool late = room->gate_expired;
+    pthread_mutex_unlock(&room->o.rt->lock);
+    if (late)
+        return LK_ERR_CLOSED;
+    api_gate(room, false);
+    return LK_OK;
+}
+
+lk_err lk_room_local_participant(lk_participant **out, const lk_room *object)
+{
+    lk_room *room = (lk_room *)(uintptr_t)object;
+    if (!out || !room)
+        return LK_ERR_INVALID;
+    pthread_mutex_lock(&room->lock);
+    lk_participant *p = api_user_ref(room->local);
+    pthread_mutex_unlock(&room->lock);
+    if (!p)
+        return LK_ERR_STATE;
+    *out = p;
+    return LK_OK;
+}
+
+static bool has_identity(lk_participant *p, const char *identity)
+{
+    const lk_participant_info *info = api_participant_info(p);
+    bool same = strcmp(info->identity, identity) == 0;
+    lk_info_unref(info);
+    return same;
+}
+
+lk_err lk_room_find_participant(lk_participant **out, const lk_room *object, const char *identity)
+{
+    lk_room *room = (lk_room *)(uintptr_t)object;
+    if (!out || !room || !identity)
+        return LK_ERR_INVALID;
+    lk_participant *found = NULL;
+    pthread_mutex_lock(&room->lock);
+    if (room->local && has_identity(room->local, identity))
+        found = room->local;
+    for (size_t i = 0; i < room->members.count && !found; i++)
+        if (has_identity(room->members.items[i], identity))
+            found = room->members.items[i];
+    api_user_ref(found);
+    pthread_mutex_unlock(&room->lock);
+    if (!found)
+        return LK_ERR_NOT_FOUND;
+    *out = found;
+    return LK_OK;
+}
+
+size_t lk_room_participants(const lk_room *object, lk_participant **out, size_t capacity)
+{
+    lk_room *room = (lk_room *)(uintptr_t)object;
+    if (!room || (!out && capacity))
+        return 0;
+    pthread_mutex_lock(&room->lock);
+    size_t n = copy_list(&room->members, (void **)out, capacity);
+    pthread_mutex_unlock(&room->lock);
+    return n;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/* api/api_source.h - the queue of an audio source: filled by any thread, drained in real time from its creation. */
+#pragma once
+#include "api/api.h"
+
+struct lk_frame;
+struct lk_frame_pool;
+
+#define LK_API_SOURCE_TRACKS_MAX 16
+#define LK_API_SOURCE_STREAMS_MAX 64
+#define LK_API_SOURCE_MSEC_MAX 60000
+
+typedef struct api_source_track {
+    api_driver *driver;
+    uint64_t track;
+} api_source_track;
+
+struct lk_audio_source {
+    api_object o;
+    lk_audio_source_options options;
+    lk_usec born; /* the clock of the source ticks every 10 ms from here */
+    size_t tick_samples; /* per channel, of 10 ms */
+    struct lk_frame_pool *pool;
+    bool clocked; /* atomic: the loop takes 10 ms every 10 ms by itself */
+
+    pthread_mutex_t lock; /* all below */
+    int16_t *ring;
+    size_t cap, first, count; /* samples per channel */
+    uint64_t ticks;           /* 10 ms taken so far */
+    lk_op pending;            /* 0: none */
+    bool cleared;             /* the pending one ends at the next tick */
+
+    /* loop thread */
+    lk_link link; /* in the shell's list while it has to be looked at */
+    bool listed;
+    lk_usec next_tick;
+    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
+    size_t track_count;
+    lk_audio_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
+    size_t stream_count;
+};
+
+/* Takes what is due and hands it to tracks and streams; when to come back, LK_NEVER: nobody listens or waits. */
+lk_usec api_source_tick(lk_audio_source *s, api_shell *shell, lk_usec now);
+bool api_source_add_track(lk_audio_source *s, api_driver *driver, uint64_t track);
+void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint64_t track);
+void api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream);
+void api_source_remove_stream(lk_audio_source *s, lk_audio_stream *stream);
+/* Any thread: nobody waits for that capture any more. */
+void api_source_forget(lk_audio_source *s, lk_op op);
+void api_shell_wake_source(api_shell *shell, lk_audio_source *s, lk_usec now);
