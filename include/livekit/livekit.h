@@ -21,6 +21,7 @@
 #include "livekit/media.h"
 #include "livekit/room.h"
 #include "livekit/runtime.h"
+#include "livekit/stats.h"
 #include "livekit/track.h"
 #include "livekit/types.h"
 #include "livekit/version.h"

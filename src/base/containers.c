@@ -179,7 +179,8 @@ bool lk_map_next(const lk_map *m, size_t *at, uint64_t *key, void **value)
 {
     for (; *at < m->cap; (*at)++) {
         if (m->slots[*at].value) {
-            *key = m->slots[*at].key;
+            if (key)
+                *key = m->slots[*at].key;
             *value = m->slots[*at].value;
             (*at)++;
             return true;

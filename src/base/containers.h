@@ -55,7 +55,7 @@ void lk_map_deinit(lk_map *m);
 LK_NODISCARD lk_err lk_map_put(lk_map *m, uint64_t key, void *value); /* replaces; FULL, NOMEM */
 void *lk_map_get(const lk_map *m, uint64_t key);
 void *lk_map_take(lk_map *m, uint64_t key); /* removes and gives back, NULL if absent */
-/* Walk in unspecified but deterministic order: start with *at = 0; false at the end. No changes while walking. */
+/* Walk in unspecified but deterministic order: start with *at = 0; false at the end. No changes while walking. key may be NULL. */
 bool lk_map_next(const lk_map *m, size_t *at, uint64_t *key, void **value);
 
 /* ---- arena: bump allocation, freed at once; per message or per tick ------------------------------- */
