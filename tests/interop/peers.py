@@ -143,15 +143,18 @@ class Program:
         self.name = f"{role} on {library}"
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=environment)
-        self.lines, self.errors, self.read = [], [], 0
+        self.lines, self.errors, self.taken, self.ended = [], [], set(), False
         self.changed = threading.Condition()
-        for stream, take in ((self.process.stdout, self.take), (self.process.stderr, self.errors.append)):
-            threading.Thread(target=self.pump, args=(stream, take), daemon=True).start()
+        self.pumps = [threading.Thread(target=self.pump, args=pair, daemon=True) for pair in
+                      ((self.process.stdout, self.take), (self.process.stderr, self.errors.append))]
+        for pump in self.pumps:
+            pump.start()
 
     def pump(self, stream, take):
         for line in stream:
             take(line)
         with self.changed:
+            self.ended = self.ended or stream is self.process.stdout
             self.changed.notify_all()
 
     def take(self, line):
@@ -163,21 +166,20 @@ class Program:
             self.changed.notify_all()
 
     def wait(self, event, seconds=30, **fields):
-        """The next line of that event whose fields match; earlier lines are stepped over."""
+        """The oldest line of that event whose fields match and that no wait has returned before."""
         end = time.monotonic() + seconds
         with self.changed:
             while True:
-                while self.read < len(self.lines):
-                    line = self.lines[self.read]
-                    self.read += 1
-                    if line.get("event") == event and all(line.get(k) == v for k, v in fields.items()):
+                for i, line in enumerate(self.lines):
+                    if i not in self.taken and line.get("event") == event and all(
+                            line.get(k) == v for k, v in fields.items()):
+                        self.taken.add(i)
                         return line
-                left = end - time.monotonic()
-                ended = self.process.poll() is not None
-                if left <= 0 or (ended and self.read == len(self.lines)):
+                left, ended = end - time.monotonic(), self.ended
+                if left <= 0 or ended:
                     raise TimeoutError(f"{self.name}: no {event} {fields} (exit {self.process.poll()}); saw "
                                        f"{[shortened(line) for line in self.lines[-12:]]}\n{''.join(self.errors[-40:])}")
-                self.changed.wait(min(left, 0.2))
+                self.changed.wait(left)
 
     def events(self, event):
         return [line for line in self.lines if line.get("event") == event]
@@ -260,7 +262,7 @@ def write_wav(path, samples, rate=RATE):
 def compare(source, heard):
     """How well `heard` holds `source`: correlation after alignment, level difference, longest gap.
 
-    Alignment is by windows of half a second, so that a jitter buffer may stretch between them; the
+    Alignment is by windows of a quarter of a second, so that a jitter buffer may stretch between them; the
     correlation reported is the energy-weighted mean over windows, the worst one apart.
     """
     source, heard = source.astype(np.float64), heard.astype(np.float64)
@@ -269,7 +271,7 @@ def compare(source, heard):
     shift = int(np.argmax(cross))
     if shift > size // 2:
         shift -= size
-    window, reach = RATE // 2, RATE // 4
+    window, reach = RATE // 4, RATE // 4
     rows, gap_samples, longest_gap = [], 0, 0
     for start in range(0, len(source) - window, window):
         s = source[start:start + window]

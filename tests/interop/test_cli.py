@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lkc`: our C API as a program, beside participants on the Python SDK."""
+import json
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+
+import peers
+
+LKC = peers.ROOT / "build/lkc"
+
+
+def lkc(*words, **options):
+    return subprocess.run([str(LKC), *words], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_version_and_help():
+    assert re.fullmatch(r"lkc \d+\.\d+\.\d+\n", lkc("version").stdout)
+    shown = lkc("help")
+    assert shown.returncode == 0 and "lkc stats URL TOKEN" in shown.stdout
+    for wrong in ([], ["nonsense"], ["stats"], ["stats", "a"], ["stats", "a", "b", "c"], ["stats", "a", "b", "--count", "0"]):
+        refused = lkc(*wrong)
+        assert refused.returncode == 2 and "usage: lkc" in refused.stderr and not refused.stdout, wrong
+
+
+@pytest.fixture
+def speaking(server, room, tmp_path):
+    peers.write_wav(tmp_path / "s.wav", peers.speech())
+    with peers.Program("publish", "stock", server.url, peers.token("alice", room), wav=tmp_path / "s.wav") as alice:
+        alice.wait("published")
+        alice.say("feed 3")
+        alice.wait("feeding")
+        yield alice
+
+
+def test_stats_as_json(server, room, speaking):
+    shown = lkc("stats", server.url, peers.token("lkc", room), "--json", "--count", "5")
+    assert shown.returncode == 0, shown.stderr
+    looks = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert len(looks) == 5
+    assert all("transport" in peers.by_kind(look["connection"]) for look in looks)
+    tracks = [look["tracks"][0] for look in looks if look["tracks"]]
+    assert {(t["participant"], t["name"], t["muted"]) for t in tracks} == {("alice", "speech", False)}
+    heard = [kinds["inbound_rtp"][0] for kinds in (peers.by_kind(t["stats"]) for t in tracks) if "inbound_rtp" in kinds]
+    first, last = heard[0], heard[-1]
+    seconds = (last["timestamp"] - first["timestamp"]) / 1e6
+    assert 1.5 < seconds < 4
+    assert 35 < (last["packets_received"] - first["packets_received"]) / seconds < 60
+    assert 0.9 < (last["total_samples_received"] - first["total_samples_received"]) / 48000 / seconds < 1.1
+    assert last["total_audio_energy"] > first["total_audio_energy"]
+    peers.wait_for(lambda: server.participants(room) == ["alice"], 10, "lkc to have left")
+
+
+def test_stats_in_a_terminal(server, room, speaking):
+    mine, its = pty.openpty()
+    program = subprocess.Popen([str(LKC), "stats", server.url, peers.token("lkc", room), "--count", "3"], stdout=its,
+                               stderr=subprocess.PIPE)
+    os.close(its)
+    shown = b""
+    try:
+        while piece := os.read(mine, 65536):
+            shown += piece
+    except OSError:  # the other end is closed
+        pass
+    assert program.wait(10) == 0, program.stderr.read()
+    assert shown.count(b"participant      track") == 3 and b"\x1b[" in shown
+    assert re.search(rb"alice +speech +audio +\d+\.\d +\d+", shown), shown
+
+
+def test_stats_says_why_it_cannot(server, room):
+    secret = peers.token("lkc", room, secret="another-secret-0123456789abcdefghij")
+    refused = lkc("stats", server.url, secret)
+    assert refused.returncode == 1 and "401" in refused.stderr and secret not in refused.stderr
+
+
+def test_stats_ends_with_the_room(server, room):
+    program = subprocess.Popen([str(LKC), "stats", server.url, peers.token("lkc", room)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    peers.wait_for(lambda: server.participants(room) == ["lkc"], 20, "lkc to have joined")
+    server.call("room", "delete_room", "DeleteRoomRequest", room=room)
+    _, said = program.communicate(timeout=30)
+    assert program.returncode == 1 and "the room ended" in said
