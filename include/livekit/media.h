@@ -156,6 +156,9 @@ LK_API LK_NODISCARD lk_err lk_resampler_new(lk_resampler **out, const lk_resampl
 LK_API lk_resampler *lk_resampler_ref(lk_resampler *resampler); /* LK_ANY */
 LK_API void lk_resampler_unref(lk_resampler *resampler);        /* LK_ANY */
 
+/* Channels it was made with. LK_ANY. */
+LK_API uint32_t lk_resampler_channels(const lk_resampler *resampler);
+
 /* Converts samples_per_channel samples (borrow; at most 10 s worth, LK_ERR_LIMIT). *out points to what came out, valid
  * until the next call on this resampler; *out_samples per channel, possibly 0. LK_ERR_CODEC: soxr refused. */
 LK_API LK_NODISCARD lk_err lk_resampler_push(const int16_t **out, size_t *out_samples,

@@ -80,6 +80,8 @@ lk_err lk_resampler_new(lk_resampler **out, const lk_resampler_options *options,
 lk_resampler *lk_resampler_ref(lk_resampler *r) { return (lk_resampler *)api_user_ref(r); }
 void lk_resampler_unref(lk_resampler *r) { api_user_unref(r); }
 
+uint32_t lk_resampler_channels(const lk_resampler *r) { return r ? r->options.num_channels : 0; }
+
 static lk_err make_room(lk_resampler *r, size_t in_frames)
 {
     size_t need = lk_dsp_resampler_bound(r->soxr, in_frames), unit = r->options.num_channels * sizeof *r->out;

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Requests about audio: sources, tracks, streams, converters. */
+#include "ffi/ffi_calls.h"
+
+/* ---- sources and tracks ------------------------------------------------------------------------------------------ */
+
+bool ffi_do_new_audio_source(ffi_call *c, const Livekit__Proto__NewAudioSourceRequest *m, Livekit__Proto__NewAudioSourceResponse *r)
+{
+    lk_audio_source *source;
+    lk_audio_source_options o;
+    if (m->type == LIVEKIT__PROTO__AUDIO_SOURCE_TYPE__AUDIO_SOURCE_PLATFORM)
+        return ffi_reject(c, "new_audio_source: AUDIO_SOURCE_PLATFORM: not built yet");
+    lk_audio_source_options_init(&o);
+    if (m->has_sample_rate)
+        o.sample_rate = m->sample_rate;
+    if (m->has_num_channels)
+        o.num_channels = m->num_channels;
+    if (m->has_queue_size_ms)
+        o.queue_size_msec = m->queue_size_ms;
+    if (m->options) {
+        o.echo_cancellation = m->options->echo_cancellation;
+        o.noise_suppression = m->options->noise_suppression;
+        o.auto_gain_control = m->options->auto_gain_control;
+    }
+    lk_err err = lk_audio_source_new(&source, c->rt, &o);
+    if (err)
+        return ffi_reject(c, err == LK_ERR_INVALID ? "new_audio_source: sample_rate, num_channels or queue_size_ms out of range"
+                                                   : lk_err_text(err));
+    r->source = NEW(&c->build, owned_audio_source);
+    r->source->handle = ffi_owned(&c->build, ffi_handle_new(FFI_AUDIO_SOURCE, source, 0));
+    r->source->info = NEW(&c->build, audio_source_info);
+    r->source->info->type = m->type;
+    return true;
+}
+
+static lk_audio_source *source_of(ffi_call *c, uint64_t handle)
+{
+    const char *why;
+    lk_audio_source *s = (lk_audio_source *)ffi_handle_get(handle, FFI_AUDIO_SOURCE, &why);
+    if (!s)
+        ffi_reject(c, why);
+    return s;
+}
+
+bool ffi_do_create_audio_track(ffi_call *c, const Livekit__Proto__CreateAudioTrackRequest *m,
+                               Livekit__Proto__CreateAudioTrackResponse *r)
+{
+    lk_track *track;
+    const lk_track_info *info;
+    lk_audio_source *source = source_of(c, m->source_handle);
+    if (!source)
+        return false;
+    lk_err err = lk_track_new_audio(&track, source, m->name ? m->name : "");
+    lk_audio_source_unref(source);
+    if (err)
+        return ffi_reject(c, err == LK_ERR_INVALID ? "create_audio_track: name too long" : lk_err_text(err));
+    err = lk_track_get_info(&info, track);
+    if (err) {
+        lk_track_unref(track);
+        return ffi_reject_err(c, err);
+    }
+    r->track = NEW(&c->build, owned_track);
+    r->track->info = ffi_track_info(&c->build, info);
+    r->track->info->sid = TEXT("TR_unknown");
+    char *name = (char *)ffi_alloc(&c->build, strlen(info->name) + 1);
+    if (!c->build.bad)
+        memcpy(name, info->name, strlen(info->name) + 1);
+    r->track->info->name = name;
+    r->track->handle = ffi_owned(&c->build, ffi_handle_new(FFI_TRACK, track, 0));
+    lk_info_unref(info);
+    return true;
+}
+
+static const char *capture_error(lk_err err)
+{
+    switch (err) {
+    case LK_ERR_INVALID: return "an RtcError occurred: InvalidState - sample_rate and num_channels don't match";
+    case LK_ERR_STATE: return "an RtcError occurred: InvalidState - failed to capture frame";
+    case LK_ERR_LIMIT: return "an RtcError occurred: InvalidState - frame is longer than 60 s";
+    default: return lk_err_text(err);
+    }
+}
+
+bool ffi_do_capture_audio_frame(ffi_call *c, const Livekit__Proto__CaptureAudioFrameRequest *m,
+                                Livekit__Proto__CaptureAudioFrameResponse *r)
+{
+    lk_audio_source *source = source_of(c, m->source_handle);
+    if (!source)
+        return false;
+    ffi_op *op = ffi_op_new(c, LIVEKIT__PROTO__FFI_EVENT__MESSAGE_CAPTURE_AUDIO_FRAME, 2, m->has_request_async_id,
+                            m->request_async_id);
+    if (op) {
+        static const Livekit__Proto__AudioFrameBufferInfo none = LIVEKIT__PROTO__AUDIO_FRAME_BUFFER_INFO__INIT;
+        const Livekit__Proto__AudioFrameBufferInfo *b = m->buffer ? m->buffer : &none;
+        lk_op_options o;
+        lk_op_options_init(&o);
+        o.user_data = op;
+        const lk_audio_view audio = {.data = (const int16_t *)(uintptr_t)b->data_ptr,
+                                     .samples_per_channel = b->samples_per_channel,
+                                     .sample_rate = b->sample_rate,
+                                     .num_channels = b->num_channels};
+        r->async_id = op->async_id;
+        lk_op id;
+        lk_err err = lk_audio_source_capture(&id, source, &audio, &o);
+        ffi_op_begun(c, op, err, capture_error(err));
+    }
+    lk_audio_source_unref(source);
+    return op || ffi_reject_err(c, LK_ERR_NOMEM);
+}
+
+bool ffi_do_clear_audio_buffer(ffi_call *c, const Livekit__Proto__ClearAudioBufferRequest *m,
+                               Livekit__Proto__ClearAudioBufferResponse *r)
+{
+    LK_UNUSED(r);
+    lk_audio_source *source = source_of(c, m->source_handle);
+    if (!source)
+        return false;
+    (void)lk_audio_source_clear(source);
+    lk_audio_source_unref(source);
+    return true;
+}
+
+/* ---- streams --------------------------------------------------------------------------------------------------------- */
+
+typedef struct stream_wish {
+    Livekit__Proto__AudioStreamType type;
+    bool has_rate, has_channels, has_frame, has_queue;
+    uint32_t rate, channels, frame_msec, queue_frames;
+    const char *filter;
+} stream_wish;
+
+/* The number is known before the stream is: its events may come at once. */
+static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_participant *participant, lk_track_source source,
+                       uint64_t parent, Livekit__Proto__OwnedAudioStream **out)
+{
+    lk_audio_stream *stream;
+    lk_audio_stream_options o;
+    uint64_t id = ffi_next_id();
+    if (w->type != LIVEKIT__PROTO__AUDIO_STREAM_TYPE__AUDIO_STREAM_NATIVE)
+        return ffi_reject(c, "unsupported audio stream type");
+    if (w->filter && *w->filter)
+        return ffi_reject(c, "the audio filter is not found");
+    lk_audio_stream_options_init(&o);
+    o.sample_rate = w->has_rate ? w->rate : 48000;
+    o.num_channels = w->has_channels ? w->channels : 1;
+    o.frame_size_msec = w->has_frame ? w->frame_msec : 0;
+    if (w->has_queue)
+        o.queue_size_frames = w->queue_frames;
+    o.user_data = (void *)(uintptr_t)id;
+    lk_err err = track ? lk_audio_stream_new(&stream, track, &o) : lk_audio_stream_from_participant(&stream, participant, source, &o);
+    if (err)
+        return ffi_reject(c, err == LK_ERR_INVALID ? "audio stream: track, sample_rate, num_channels or frame_size_ms not usable"
+                                                   : lk_err_text(err));
+    err = ffi_handle_put(id, FFI_AUDIO_STREAM, stream, 0, parent);
+    if (err)
+        return ffi_reject_err(c, err);
+    *out = NEW(&c->build, owned_audio_stream);
+    (*out)->handle = ffi_owned(&c->build, id);
+    (*out)->info = NEW(&c->build, audio_stream_info);
+    (*out)->info->type = w->type;
+    return true;
+}
+
+bool ffi_do_new_audio_stream(ffi_call *c, const Livekit__Proto__NewAudioStreamRequest *m, Livekit__Proto__NewAudioStreamResponse *r)
+{
+    const char *why;
+    lk_track *track = (lk_track *)ffi_handle_get(m->track_handle, FFI_TRACK, &why);
+    if (!track)
+        return ffi_reject(c, why);
+    const stream_wish w = {.type = m->type,
+                           .has_rate = m->has_sample_rate,
+                           .rate = m->sample_rate,
+                           .has_channels = m->has_num_channels,
+                           .channels = m->num_channels,
+                           .has_frame = m->has_frame_size_ms,
+                           .frame_msec = m->frame_size_ms,
+                           .has_queue = m->has_queue_size_frames,
+                           .queue_frames = m->queue_size_frames,
+                           .filter = m->audio_filter_module_id};
+    bool ok = new_stream(c, &w, track, NULL, LK_TRACK_SOURCE_UNKNOWN, m->track_handle, &r->stream);
+    lk_track_unref(track);
+    return ok;
+}
+
+bool ffi_do_audio_stream_from_participant(ffi_call *c, const Livekit__Proto__AudioStreamFromParticipantRequest *m,
+                                          Livekit__Proto__AudioStreamFromParticipantResponse *r)
+{
+    const char *why;
+    lk_participant *p = (lk_participant *)ffi_handle_get(m->participant_handle, FFI_PARTICIPANT, &why);
+    if (!p)
+        return ffi_reject(c, why);
+    const stream_wish w = {.type = m->type,
+                           .has_rate = m->has_sample_rate,
+                           .rate = m->sample_rate,
+                           .has_channels = m->has_num_channels,
+                           .channels = m->num_channels,
+                           .has_frame = m->has_frame_size_ms,
+                           .frame_msec = m->frame_size_ms,
+                           .has_queue = m->has_queue_size_frames,
+                           .queue_frames = m->queue_size_frames,
+                           .filter = m->audio_filter_module_id};
+    bool ok = new_stream(c, &w, NULL, p, m->has_track_source ? (lk_track_source)m->track_source : LK_TRACK_SOURCE_UNKNOWN, 0,
+                         &r->stream);
+    lk_participant_unref(p);
+    return ok;
+}
+
+/* ---- converters ------------------------------------------------------------------------------------------------------- */
+
+bool ffi_do_new_audio_resampler(ffi_call *c, const Livekit__Proto__NewAudioResamplerRequest *m,
+                                Livekit__Proto__NewAudioResamplerResponse *r)
+{
+    lk_remixer *remixer;
+    LK_UNUSED(m);
+    lk_err err = lk_remixer_new(&remixer);
+    if (err)
+        return ffi_reject_err(c, err);
+    r->resampler = NEW(&c->build, owned_audio_resampler);
+    r->resampler->handle = ffi_owned(&c->build, ffi_handle_new(FFI_RESAMPLER, remixer, 0));
+    return true;
+}
+
+bool ffi_do_remix_and_resample(ffi_call *c, const Livekit__Proto__RemixAndResampleRequest *m,
+                               Livekit__Proto__RemixAndResampleResponse *r)
+{
+    const char *why;
+    lk_audio_frame *frame;
+    lk_remixer *remixer = (lk_remixer *)ffi_handle_get(m->resampler_handle, FFI_RESAMPLER, &why);
+    if (!remixer)
+        return ffi_reject(c, why);
+    lk_audio_view audio = {0};
+    if (m->buffer)
+        audio = (lk_audio_view){(const int16_t *)(uintptr_t)m->buffer->data_ptr, m->buffer->samples_per_channel,
+                                m->buffer->sample_rate, m->buffer->num_channels};
+    lk_err err = lk_remixer_process(&frame, remixer, &audio, m->sample_rate, m->num_channels);
+    lk_remixer_unref(remixer);
+    if (err)
+        return ffi_reject(c, err == LK_ERR_INVALID ? "remix_and_resample: rate or channel count out of range" : lk_err_text(err));
+    r->buffer = ffi_own_frame(&c->build, frame);
+    return true;
+}
+
+bool ffi_do_new_sox_resampler(ffi_call *c, const Livekit__Proto__NewSoxResamplerRequest *m,
+                              Livekit__Proto__NewSoxResamplerResponse *r)
+{
+    lk_resampler *soxr = NULL;
+    lk_error why = {LK_ERR_INVALID, "only INT16I is supported"};
+    lk_resampler_options o;
+    lk_resampler_options_init(&o);
+    o.input_rate = m->input_rate;
+    o.output_rate = m->output_rate;
+    o.num_channels = m->num_channels;
+    o.quality = (lk_resampler_quality)m->quality_recipe;
+    o.flags = m->has_flags ? m->flags : 0;
+    lk_err err = LK_ERR_INVALID;
+    if (m->input_data_type == LIVEKIT__PROTO__SOX_RESAMPLER_DATA_TYPE__SOXR_DATATYPE_INT16I &&
+        m->output_data_type == LIVEKIT__PROTO__SOX_RESAMPLER_DATA_TYPE__SOXR_DATATYPE_INT16I)
+        err = lk_resampler_new(&soxr, &o, &why);
+    if (err) {
+        char *text = (char *)ffi_alloc(&c->build, sizeof why.text);
+        memcpy(text, why.text, sizeof why.text);
+        r->message_case = LIVEKIT__PROTO__NEW_SOX_RESAMPLER_RESPONSE__MESSAGE_ERROR;
+        r->error = text;
+        return true;
+    }
+    r->message_case = LIVEKIT__PROTO__NEW_SOX_RESAMPLER_RESPONSE__MESSAGE_RESAMPLER;
+    r->resampler = NEW(&c->build, owned_sox_resampler);
+    r->resampler->handle = ffi_owned(&c->build, ffi_handle_new(FFI_SOX, soxr, 0));
+    return true;
+}
+
+static lk_resampler *sox_of(ffi_call *c, uint64_t handle)
+{
+    const char *why;
+    lk_resampler *r = (lk_resampler *)ffi_handle_get(handle, FFI_SOX, &why);
+    if (!r)
+        ffi_reject(c, why);
+    return r;
+}
+
+bool ffi_do_push_sox_resampler(ffi_call *c, const Livekit__Proto__PushSoxResamplerRequest *m,
+                               Livekit__Proto__PushSoxResamplerResponse *r)
+{
+    const int16_t *out = NULL;
+    size_t frames = 0;
+    lk_resampler *soxr = sox_of(c, m->resampler_handle);
+    if (!soxr)
+        return false;
+    uint32_t channels = lk_resampler_channels(soxr);
+    lk_err err = lk_resampler_push(&out, &frames, soxr, (const int16_t *)(uintptr_t)m->data_ptr, m->size / (2 * channels));
+    lk_resampler_unref(soxr);
+    if (err)
+        r->error = TEXT(lk_err_text(err));
+    r->output_ptr = frames ? (uint64_t)(uintptr_t)out : 0;
+    r->size = (uint32_t)(frames * channels * 2);
+    return true;
+}
+
+bool ffi_do_flush_sox_resampler(ffi_call *c, const Livekit__Proto__FlushSoxResamplerRequest *m,
+                                Livekit__Proto__FlushSoxResamplerResponse *r)
+{
+    const int16_t *out = NULL;
+    size_t frames = 0;
+    lk_resampler *soxr = sox_of(c, m->resampler_handle);
+    if (!soxr)
+        return false;
+    lk_err err = lk_resampler_flush(&out, &frames, soxr);
+    if (err)
+        r->error = TEXT(lk_err_text(err));
+    r->output_ptr = (uint64_t)(uintptr_t)out;
+    r->size = (uint32_t)(frames * lk_resampler_channels(soxr) * 2);
+    lk_resampler_unref(soxr);
+    return true;
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The handle table: number -> type and one reference. Numbers are never reused. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "ffi/ffi.h"
+
+typedef struct entry {
+    ffi_type type;
+    bool ended; /* its object has told its last event */
+    void *object;
+    size_t size;     /* of a response */
+    uint64_t parent; /* of a stream: the handle it was made from */
+} entry;
+
+static struct {
+    pthread_mutex_t lock;
+    bool ready;
+    lk_map map;
+    ffi_build memory; /* its environment */
+} table = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static atomic_uint_fast64_t last_id;
+
+uint64_t ffi_next_id(void) { return atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1; }
+
+/* ---- what the types are ------------------------------------------------------------------------------------ */
+
+static void *ref_frame(void *p) { return lk_audio_frame_keep((lk_audio_frame *)p); }
+static void unref_frame(void *p) { lk_audio_frame_drop((lk_audio_frame *)p); }
+#define TYPE(name)                                                           \
+    static void *ref_##name(void *p) { return lk_##name##_ref((lk_##name *)p); } \
+    static void unref_##name(void *p) { lk_##name##_unref((lk_##name *)p); }
+TYPE(room)
+TYPE(participant)
+TYPE(publication)
+TYPE(track)
+TYPE(audio_source)
+TYPE(audio_stream)
+TYPE(remixer)
+TYPE(resampler)
+
+static const struct {
+    void *(*ref)(void *);
+    void (*unref)(void *);
+    const char *wrong; /* what is said when another type is found */
+} types[] = {
+    [FFI_RESPONSE] = {NULL, free, "handle is not a response"},
+    [FFI_ROOM] = {ref_room, unref_room, "handle is not a Room"},
+    [FFI_PARTICIPANT] = {ref_participant, unref_participant, "handle is not a Participant"},
+    [FFI_PUBLICATION] = {ref_publication, unref_publication, "handle is not a Publication"},
+    [FFI_TRACK] = {ref_track, unref_track, "handle is not a Track"},
+    [FFI_AUDIO_SOURCE] = {ref_audio_source, unref_audio_source, "handle is not an AudioSource"},
+    [FFI_AUDIO_STREAM] = {ref_audio_stream, unref_audio_stream, "handle is not an AudioStream"},
+    [FFI_AUDIO_FRAME] = {ref_frame, unref_frame, "handle is not an AudioFrameBuffer"},
+    [FFI_RESAMPLER] = {ref_remixer, unref_remixer, "handle is not an AudioResampler"},
+    [FFI_SOX] = {ref_resampler, unref_resampler, "handle is not a SoxResampler"},
+};
+
+void ffi_object_unref(ffi_type type, void *object)
+{
+    if (object)
+        types[type].unref(object);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------ */
+
+lk_err ffi_handle_put(uint64_t id, ffi_type type, void *object, size_t size, uint64_t parent)
+{
+    entry *e = (entry *)calloc(1, sizeof *e);
+    lk_err err = e ? LK_OK : LK_ERR_NOMEM;
+    if (e)
+        *e = (entry){.type = type, .object = object, .size = size, .parent = parent};
+    pthread_mutex_lock(&table.lock);
+    if (!table.ready) {
+        ffi_build_init(&table.memory);
+        lk_map_init(&table.map, table.memory.arena.env, LK_FFI_HANDLES_MAX);
+        table.ready = true;
+    }
+    if (err == LK_OK)
+        err = lk_map_put(&table.map, id, e);
+    pthread_mutex_unlock(&table.lock);
+    if (err) {
+        free(e);
+        ffi_object_unref(type, object);
+    }
+    return err;
+}
+
+uint64_t ffi_handle_new(ffi_type type, void *object, size_t size)
+{
+    uint64_t id = ffi_next_id();
+    return ffi_handle_put(id, type, object, size, 0) == LK_OK ? id : 0;
+}
+
+static entry *find(uint64_t id) { return table.ready ? (entry *)lk_map_get(&table.map, id) : NULL; }
+
+void *ffi_handle_get(uint64_t id, ffi_type type, const char **why)
+{
+    void *object = NULL;
+    pthread_mutex_lock(&table.lock);
+    entry *e = id ? find(id) : NULL;
+    *why = id == 0 ? "handle is invalid" : !e ? "handle not found" : e->type != type ? types[type].wrong : "";
+    if (e && e->type == type)
+        object = types[type].ref(e->object);
+    pthread_mutex_unlock(&table.lock);
+    return object;
+}
+
+bool ffi_handle_alive(uint64_t id, bool ended)
+{
+    pthread_mutex_lock(&table.lock);
+    entry *e = find(id);
+    if (e && ended)
+        e->ended = true;
+    pthread_mutex_unlock(&table.lock);
+    return e != NULL;
+}
+
+/* A room is left and a stream ends when its handle goes; both keep their reference until they have told their last
+ * event, whose handler drops it (ffi_event.c). */
+static void let_go(entry *e)
+{
+    if (e->type == FFI_ROOM && !e->ended) {
+        (void)lk_room_release_events((lk_room *)e->object);
+        (void)lk_room_disconnect(NULL, (lk_room *)e->object, LK_DISCONNECT_CLIENT_INITIATED, NULL);
+    } else if (e->type == FFI_AUDIO_STREAM && !e->ended) {
+        (void)lk_audio_stream_close((lk_audio_stream *)e->object);
+    } else {
+        ffi_object_unref(e->type, e->object);
+    }
+    free(e);
+}
+
+/* Streams made from a track's handle end with it. */
+static void end_children(uint64_t parent)
+{
+    for (;;) {
+        lk_audio_stream *child = NULL;
+        uint64_t id;
+        void *value;
+        pthread_mutex_lock(&table.lock);
+        for (size_t at = 0; lk_map_next(&table.map, &at, &id, &value) && !child;) {
+            entry *e = (entry *)value;
+            if (e->type == FFI_AUDIO_STREAM && e->parent == parent) {
+                e->parent = 0;
+                child = lk_audio_stream_ref((lk_audio_stream *)e->object);
+            }
+        }
+        pthread_mutex_unlock(&table.lock);
+        if (!child)
+            return;
+        (void)lk_audio_stream_close(child);
+        lk_audio_stream_unref(child);
+    }
+}
+
+bool ffi_handle_drop(uint64_t id)
+{
+    pthread_mutex_lock(&table.lock);
+    entry *e = table.ready ? (entry *)lk_map_take(&table.map, id) : NULL;
+    pthread_mutex_unlock(&table.lock);
+    if (!e)
+        return false;
+    if (e->type == FFI_TRACK)
+        end_children(id);
+    let_go(e);
+    return true;
+}
+
+void ffi_handle_drop_all(void)
+{
+    for (;;) {
+        uint64_t id = 0;
+        void *value = NULL;
+        size_t at = 0;
+        pthread_mutex_lock(&table.lock);
+        bool any = table.ready && lk_map_next(&table.map, &at, &id, &value);
+        if (any)
+            (void)lk_map_take(&table.map, id);
+        pthread_mutex_unlock(&table.lock);
+        if (!any)
+            return;
+        entry *e = (entry *)value;
+        ffi_object_unref(e->type, e->object); /* the runtime has stopped: nothing is told any more */
+        free(e);
+    }
+}
