@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loss, jitter and mute in turn over one call: which measured fields move, and by how much against the other side.
+
+One call runs over a link of the test's own, which knows exactly what it dropped. Each phase takes the statistics
+before and after, of both sides, and looks at the differences.
+"""
+import contextlib
+import time
+
+import pytest
+
+import peers
+import world
+
+PHASE_SECONDS = 5
+
+
+class Both:
+    """Statistics of both sides at one moment."""
+
+    def __init__(self, call):
+        self.alice, self.bob = call.alice.stats(), call.bob.stats()
+        self.lost_up, self.lost_down = call.net.up.lost, call.net.down.lost
+        self.time = time.monotonic()
+
+    def inbound(self):
+        return self.bob["inbound_rtp"][0]
+
+    def outbound(self):
+        return self.alice["outbound_rtp"][0]
+
+    def source(self):
+        return self.alice["media_source"][0]
+
+
+class Change:
+    def __init__(self, before, after):
+        self.before, self.after, self.seconds = before, after, after.time - before.time
+
+    def __getattr__(self, entry):
+        def difference(field):
+            return getattr(self.after, entry)()[field] - getattr(self.before, entry)()[field]
+        return difference
+
+
+class Story:
+    pass
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """The whole story is told once; the tests read it."""
+    told, directory = Story(), tmp_path_factory.mktemp("stats")
+    peers.write_wav(directory / "s.wav", peers.speech())
+    with contextlib.ExitStack() as stack:
+        told.net = stack.enter_context(world.World(seed=11))
+        server = stack.enter_context(peers.Server(address=told.net.address, netns=told.net.server))
+        told.bob = stack.enter_context(peers.Program("receive", "ours", server.url, peers.token("bob"),
+                                                     out=directory / "heard.wav", netns=told.net.clients))
+        told.alice = stack.enter_context(peers.Program("publish", "ours", server.url, peers.token("alice"),
+                                                       wav=directory / "s.wav", netns=told.net.clients))
+        told.alice.wait("published")
+        told.bob.wait("first_frame")
+        told.alice.say("feed 10")
+        told.alice.wait("feeding")
+        peers.wait_for(lambda: "remote_inbound_rtp" in told.alice.stats() and
+                       "remote_outbound_rtp" in told.bob.stats(), 20, "the first reports")
+
+        def phase():
+            before = Both(told)
+            time.sleep(PHASE_SECONDS)  # the length of what is measured, not a wait for something
+            return Change(before, Both(told))
+        told.clean = phase()
+        told.net.up.loss = 0.10
+        told.loss_up = phase()
+        told.net.up.loss = 0.0
+        told.net.down.loss = 0.10
+        told.loss_down = phase()
+        told.net.down.loss = 0.0
+        told.net.up.jitter_ms = 60
+        told.jitter = phase()
+        told.net.up.jitter_ms = 0
+        told.alice.ask("mute", "track_muted")
+        told.bob.wait("track_muted")
+        time.sleep(0.5)  # what was on its way
+        told.mute = phase()
+        yield told
+
+
+def test_clean(story):
+    seen = story.clean
+    assert seen.inbound("packets_lost") == 0 and seen.inbound("concealed_samples") <= 0.01 * 48000 * seen.seconds
+    sent, received = seen.outbound("packets_sent"), seen.inbound("packets_received")
+    assert 35 * seen.seconds < sent < 60 * seen.seconds
+    assert abs(sent - received) <= 0.1 * sent + 5, (sent, received)
+    assert abs(seen.outbound("bytes_sent") - seen.inbound("bytes_received")) <= 0.1 * seen.outbound("bytes_sent")
+    samples = seen.inbound("total_samples_received")
+    assert abs(samples / 48000 - seen.seconds) < 0.1 * seen.seconds
+    assert abs(seen.inbound("total_samples_duration") - seen.seconds) < 0.1 * seen.seconds
+    assert abs(seen.source("total_samples_duration") - seen.seconds) < 0.1 * seen.seconds
+    assert seen.source("total_audio_energy") > 0
+    ratio = seen.inbound("total_audio_energy") / seen.source("total_audio_energy")
+    assert 0.5 < ratio < 2, "the energy that was captured is the energy that was heard"
+    pair = seen.after.alice["candidate_pair"][0]
+    assert 0 <= pair["current_round_trip_time"] < 0.1
+    assert seen.after.alice["outbound_rtp"][0]["target_bitrate"] == pytest.approx(48000, rel=0.5)
+
+
+def test_loss_on_the_way_up(story):
+    """The server asks the sender again (plain retransmission upward); what it could not get, it cannot pass on."""
+    seen = story.loss_up
+    dropped = seen.after.lost_up - seen.before.lost_up
+    assert dropped > 10, "the link did nothing"
+    # What the server reports about us: fraction of the packets it missed at first, or nothing if all came again.
+    resent = seen.outbound("retransmitted_packets_sent")
+    assert resent <= dropped * 2
+    assert resent > 0 or seen.inbound("concealed_samples") > 0, "the loss must show somewhere"
+    assert seen.outbound("nack_count") >= (1 if resent else 0)
+
+
+def test_loss_on_the_way_down(story):
+    seen = story.loss_down
+    dropped = seen.after.lost_down - seen.before.lost_down
+    assert dropped > 10, "the link did nothing"
+    lost, concealed = seen.inbound("packets_lost"), seen.inbound("concealed_samples")
+    # Not more than was dropped; some of what is dropped is not ours (reports, checks), some comes a second time.
+    assert 0 <= lost <= dropped + 2, (lost, dropped)
+    assert lost > 0 or seen.inbound("nack_count") > 0
+    assert concealed > 0 or seen.inbound("retransmitted_packets_received") > 0 or lost == 0
+    assert concealed < 0.25 * 48000 * seen.seconds
+    assert seen.outbound("packets_sent") > 35 * seen.seconds, "the sender goes on as before"
+
+
+def test_jitter(story):
+    seen = story.jitter
+    calm, rough = story.clean.after.inbound()["jitter"], seen.after.inbound()["jitter"]
+    # Uniform 0..60 ms: the mean difference of two packets is 20 ms, and the estimate of RFC 3550 goes there.
+    assert calm < 0.010 and 0.008 < rough < 0.045, (calm, rough)
+    buffered = seen.inbound("jitter_buffer_delay") / max(1, seen.inbound("jitter_buffer_emitted_count"))
+    before = story.clean.inbound("jitter_buffer_delay") / max(1, story.clean.inbound("jitter_buffer_emitted_count"))
+    assert buffered > before + 0.010, "the buffer must have grown"
+    assert seen.inbound("packets_lost") <= 2
+    assert seen.inbound("concealed_samples") < 0.15 * 48000 * seen.seconds
+
+
+def test_mute(story):
+    seen = story.mute
+    assert seen.outbound("packets_sent") < 15 * seen.seconds, "silence is not sent in full"
+    assert seen.inbound("total_audio_energy") < 1e-4 * story.clean.inbound("total_audio_energy")
+    assert seen.after.inbound()["audio_level"] < 0.001
+    assert abs(seen.inbound("total_samples_received") / 48000 - seen.seconds) < 0.15 * seen.seconds, "silence is played"
+    assert seen.inbound("packets_lost") == 0, "what is not sent is not lost"
+
+
+def test_counters_never_go_back(story):
+    counters = {"inbound": ["packets_received", "bytes_received", "total_samples_received", "concealed_samples",
+                            "jitter_buffer_emitted_count", "total_audio_energy", "header_bytes_received"],
+                "outbound": ["packets_sent", "bytes_sent", "header_bytes_sent", "retransmitted_packets_sent"],
+                "source": ["total_audio_energy", "total_samples_duration"]}
+    for phase in (story.clean, story.loss_up, story.loss_down, story.jitter, story.mute):
+        for entry, fields in counters.items():
+            for field in fields:
+                assert getattr(phase, entry)(field) >= 0, (entry, field)
