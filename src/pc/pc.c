@@ -374,7 +374,7 @@ lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m)
 uint8_t lk_pc_remote_loss(const lk_pc *pc, uint32_t index)
 {
     const lk_pc_sect *s = lk_pc_sect_at(pc, index);
-    return s && s->sender && s->sender->has_report ? s->sender->report.fraction_lost : 0;
+    return s && s->sender && s->sender->has_report ? LK_MAX(s->sender->report.fraction_lost, s->sender->asked_again) : 0;
 }
 
 static size_t protect_rtcp(lk_pc *pc, lk_wr *w)
@@ -504,8 +504,13 @@ static void on_rtp(lk_pc *pc, lk_usec now, size_t len)
     lk_rtp_stats_receive(&r->stats, now, p.seq, p.ts, p.payload_len, p.header_len, p.padding_len);
     r->received_since_report = true;
     wake_reports(pc, now);
-    if (r->nack)
+    if (r->nack) {
+        /* Who only receives gets no reports about itself: the checks of the path know its round trip. */
+        lk_usec rtt = pc->ice.selected >= 0 ? lk_ice_pair_at(&pc->ice, (size_t)pc->ice.selected)->current_rtt_usec : 0;
+        if (rtt)
+            lk_nack_generator_set_rtt(r->nack, rtt);
         lk_nack_generator_receive(r->nack, now, p.seq);
+    }
     if (p.payload_len == 0)
         return; /* padding: a probe, never for the decoder */
     if (p.pt != s->codec.pt) {
@@ -538,6 +543,11 @@ static void on_report_block(lk_pc *pc, lk_usec now, const lk_rtcp_report *b)
     t->heard = t->has_report = true;
     t->report = *b;
     t->report_at = now;
+    uint64_t sent = t->packets - t->packets_then, resent = t->history.resent_packets - t->resent_then;
+    uint8_t asked = sent ? (uint8_t)LK_MIN(resent * 256 / sent, UINT64_C(255)) : 0;
+    t->asked_again = LK_MAX(asked, (uint8_t)(t->asked_again * 7 / 8));
+    t->packets_then = t->packets;
+    t->resent_then = t->history.resent_packets;
     if (!b->lsr)
         return;
     uint32_t mid32 = lk_ntp_mid32(lk_ntp_from_unix_usec(pc->config.unix_usec + (now - pc->made_at)));
@@ -546,11 +556,6 @@ static void on_report_block(lk_pc *pc, lk_usec now, const lk_rtcp_report *b)
     t->rtt_count++;
     lk_usec rtt = (lk_usec)(t->rtt_s * 1e6);
     lk_nack_history_set_rtt(&t->history, rtt);
-    for (size_t i = 0; i < pc->sections.count; i++) {
-        lk_pc_receiver *r = lk_pc_sect_at(pc, i)->receiver;
-        if (r && r->nack)
-            lk_nack_generator_set_rtt(r->nack, rtt);
-    }
 }
 
 static void on_nack(lk_pc *pc, const lk_rtcp_packet *p)

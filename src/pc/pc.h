@@ -87,7 +87,8 @@ typedef struct lk_pc_media {
 } lk_pc_media;
 /* One RTP packet. STATE: not connected or the section may not send; FULL; LIMIT. */
 LK_NODISCARD lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m);
-/* Loss the peer reported last for that section, 0..255 of 256; for the encoder's FEC. */
+/* Loss on the way to the peer for that section, 0..255 of 256, for the encoder's FEC: what the peer reported last, or what it
+ * asked for again lately if that is more (a packet that came late by being resent is not reported as lost). */
 uint8_t lk_pc_remote_loss(const lk_pc *pc, uint32_t index);
 
 /* ---- verbs ---- */

@@ -31,6 +31,8 @@ typedef struct lk_pc_sender {
     lk_usec report_at;
     double rtt_s, total_rtt_s;
     uint64_t rtt_count;
+    uint8_t asked_again; /* of 256, between two reports, fading: loss that resending hides from the reports */
+    uint64_t packets_then, resent_then;
 } lk_pc_sender;
 
 typedef struct lk_pc_receiver {
