@@ -22,7 +22,7 @@ extern "C" {
 /* Indexes of LIMITS fields: seconds spent limited by each cause. */
 enum { LK_STATS_LIMIT_NONE, LK_STATS_LIMIT_CPU, LK_STATS_LIMIT_BANDWIDTH, LK_STATS_LIMIT_OTHER, LK_STATS_LIMITS };
 
-/* Values of ENUM fields are those of the FFI schema. */
+/* Values of ENUM fields are those of the FFI schema; -1: does not apply. */
 enum { LK_STATS_ICE_ROLE_UNKNOWN, LK_STATS_ICE_ROLE_CONTROLLING, LK_STATS_ICE_ROLE_CONTROLLED };
 enum { LK_STATS_DTLS_NEW, LK_STATS_DTLS_CONNECTING, LK_STATS_DTLS_CONNECTED, LK_STATS_DTLS_CLOSED, LK_STATS_DTLS_FAILED };
 

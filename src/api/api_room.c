@@ -385,7 +385,7 @@ lk_err lk_track_get_stats(lk_op *op, lk_track *track, const lk_op_options *how)
             return err;
         if (op)
             *op = id;
-        lk_error why = api_error(LK_ERR_NOT_FOUND, "no transceiver found for track");
+        lk_error why = api_error(LK_ERR_NOT_FOUND, "room failure: no transceiver found for track");
         if (!api_op_end(rt, id, &why, NULL)) {
             api_op_forget(rt, id);
             return LK_ERR_NOMEM;

@@ -17,6 +17,13 @@ static void put_u64(ProtobufCMessage *m, uint32_t n, uint64_t v)
         *(uint32_t *)(void *)((char *)m + f->offset) = (uint32_t)v;
 }
 
+/* -1: does not apply. */
+static void put_enum(ProtobufCMessage *m, uint32_t n, int v)
+{
+    if (v >= 0)
+        put_u64(m, n, (uint64_t)v);
+}
+
 static void put_f64(ProtobufCMessage *m, uint32_t n, double v)
 {
     const ProtobufCFieldDescriptor *f = ffi_field(m, n);
@@ -29,6 +36,11 @@ static void put_limits(ffi_build *b, ProtobufCMessage *m, uint32_t n, const doub
 {
     static const char *const names[LK_STATS_LIMITS] = {"none", "cpu", "bandwidth", "other"};
     const ProtobufCFieldDescriptor *f = ffi_field(m, n);
+    double sum = 0;
+    for (size_t i = 0; i < LK_STATS_LIMITS; i++)
+        sum += values[i];
+    if (sum <= 0)
+        return; /* audio is never limited: no map, as in the reference */
     ProtobufCMessage **list = (ProtobufCMessage **)ffi_alloc(b, LK_STATS_LIMITS * sizeof *list);
     for (size_t i = 0; i < LK_STATS_LIMITS && !b->bad; i++) {
         list[i] = (ProtobufCMessage *)ffi_new(b, (const ProtobufCMessageDescriptor *)f->descriptor);
@@ -47,7 +59,7 @@ static void put_limits(ffi_build *b, ProtobufCMessage *m, uint32_t n, const doub
 #define PUT_BOOL(name) put_u64(m, number, from->name);
 #define PUT_TEXT(name) ffi_set_text(m, number, from->name);
 #define PUT_BLOB(name) ffi_set_text(m, number, from->name);
-#define PUT_ENUM(name) put_u64(m, number, (uint64_t)from->name);
+#define PUT_ENUM(name) put_enum(m, number, from->name);
 #define PUT_LIMITS(name) put_limits(b, m, number, from->name);
 
 /* Field numbers of a group are not always gapless: the n-th field of the descriptor has the number. */

@@ -123,7 +123,8 @@ static void restart(lk_jitter *j)
     j->stalled_usec = 0;
 }
 
-lk_err lk_jitter_put(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frames, lk_usec arrival, lk_bytes payload)
+lk_err lk_jitter_put(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frames, lk_usec arrival, lk_bytes payload,
+                     bool redundant)
 {
     int64_t seq = lk_unwrap16_peek(&j->seq, seq16), ts = lk_unwrap32_peek(&j->ts, ts32);
     if (payload.len > UINT16_MAX)
@@ -134,11 +135,14 @@ lk_err lk_jitter_put(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frame
         seq = seq16;
         ts = ts32;
     }
-    j->received++;
+    j->received += !redundant;
     size_t at = j->count;
     while (at > 0 && j->packets[at - 1].seq > seq)
         at--;
     bool twice = at > 0 && j->packets[at - 1].seq == seq;
+    bool late = j->playing && ts < j->next_ts;
+    if (redundant && (twice || late || (!j->started)))
+        return LK_ERR_STATE;
     if (!twice) { /* a duplicate says nothing about delay */
         lk_usec transit = arrival - TICK_USEC(ts);
         learn_base(j, arrival, transit);
@@ -149,7 +153,7 @@ lk_err lk_jitter_put(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frame
         (void)lk_unwrap32_next(&j->ts, ts32);
     }
     j->started = true;
-    if (twice || (j->playing && ts < j->next_ts)) {
+    if (twice || late) {
         j->duplicates += twice;
         j->late += !twice;
         return LK_ERR_STATE;

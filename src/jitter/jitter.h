@@ -48,8 +48,10 @@ typedef struct lk_jitter {
 void lk_jitter_init(lk_jitter *j, const lk_env *env);
 void lk_jitter_deinit(lk_jitter *j);
 
-/* frames: length of the packet in 48 kHz ticks, > 0. payload is copied. NOMEM; STATE: too late or a duplicate (counted). */
-LK_NODISCARD lk_err lk_jitter_put(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival, lk_bytes payload);
+/* frames: length of the packet in 48 kHz ticks, > 0. payload is copied. redundant: sent again behind a later packet; it counts
+ * only when it is the first to come. NOMEM; STATE: too late or a duplicate (counted unless redundant). */
+LK_NODISCARD lk_err lk_jitter_put(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival, lk_bytes payload,
+                                  bool redundant);
 
 typedef enum lk_jitter_action {
     LK_JITTER_WAIT,    /* nothing to play yet: silence */

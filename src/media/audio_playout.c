@@ -46,11 +46,17 @@ lk_err lk_playout_set_channels(lk_playout *p, uint32_t channels)
     return LK_OK;
 }
 
-void lk_playout_put(lk_playout *p, uint16_t seq, uint32_t ts, lk_usec arrival, lk_bytes payload)
+void lk_playout_put(lk_playout *p, uint16_t seq, uint32_t ts, lk_usec arrival, lk_bytes payload, bool redundant)
 {
     size_t frames = p->codec->duration(payload);
-    if (frames == 0 || lk_jitter_put(&p->jitter, seq, ts, (uint32_t)frames, arrival, payload) != LK_OK)
+    bool taken = frames && lk_jitter_put(&p->jitter, seq, ts, (uint32_t)frames, arrival, payload, redundant) == LK_OK;
+    if (redundant) {
+        p->c.fec_received++;
+        p->c.fec_bytes += payload.len;
+        p->c.fec_discarded += !taken;
+    } else if (!taken) {
         p->c.discarded++;
+    }
 }
 
 /* ---- one decision -------------------------------------------------------------------------------------- */
@@ -103,7 +109,7 @@ static void recover(lk_playout *p, const lk_jitter_next *n)
         conceal(p, n->frames, true);
         return;
     }
-    p->c.fec_used++;
+    p->c.fec_received++;
     p->c.fec_bytes += payload.len;
     p->count += n->frames;
     p->concealing = false;

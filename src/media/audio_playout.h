@@ -14,7 +14,8 @@
 #define LK_PLAYOUT_TICK 480
 
 typedef struct lk_playout_counters {
-    uint64_t samples, concealed, silent_concealed, concealments, inserted, removed, emitted, discarded, fec_used, fec_bytes;
+    uint64_t samples, concealed, silent_concealed, concealments, inserted, removed, emitted, discarded;
+    uint64_t fec_received, fec_discarded, fec_bytes; /* payloads sent again, and what in-band redundancy gave back */
     double delay_sum, target_sum, decode_sum, energy, duration, level; /* seconds; level 0..1 */
     int64_t playing_ts; /* 48 kHz ticks, unwrapped */
 } lk_playout_counters;
@@ -37,6 +38,7 @@ void lk_playout_init(lk_playout *p, const lk_env *env, const lk_audio_codec_ops 
 void lk_playout_deinit(lk_playout *p);
 /* How many channels to decode (1, 2); takes effect at once, with a new decoder. NOMEM: goes on as before. */
 LK_NODISCARD lk_err lk_playout_set_channels(lk_playout *p, uint32_t channels);
-void lk_playout_put(lk_playout *p, uint16_t seq, uint32_t ts, lk_usec arrival, lk_bytes payload);
+/* redundant: a payload sent again with a later packet. */
+void lk_playout_put(lk_playout *p, uint16_t seq, uint32_t ts, lk_usec arrival, lk_bytes payload, bool redundant);
 /* Writes LK_PLAYOUT_TICK * channels samples. */
 void lk_playout_tick(lk_playout *p, lk_usec now, int16_t *out);

@@ -4,18 +4,20 @@
 #include "livekit/stats.h"
 #include "media/audio_playout.h"
 #include "media/audio_shape.h"
+#include "rtp/red.h"
 
 #define RATE 48000
 #define TICK_USEC 10000
 #define JOB_TAG 2
 #define ARRIVALS_MAX 128
-#define ARRIVALS_IDLE 10 /* kept while nobody listens: 200 ms */
+#define ARRIVALS_IDLE 20 /* kept while nobody listens: 200 ms */
 #define TICKS_MAX 50
 #define OUT_MAX (LK_AUDIO_RECEIVER_SINKS_MAX * 128)
 
 typedef struct arrival {
     uint16_t seq, len, cap;
     uint32_t ts;
+    bool redundant;
     lk_usec at;
     uint8_t *data;
 } arrival;
@@ -184,7 +186,7 @@ static void run(lk_job *job)
         return;
     for (size_t i = 0; i < r->taken.count; i++) {
         const arrival *a = &r->taken.list[i];
-        lk_playout_put(&r->playout, a->seq, a->ts, a->at, (lk_bytes){a->data, a->len});
+        lk_playout_put(&r->playout, a->seq, a->ts, a->at, (lk_bytes){a->data, a->len}, a->redundant);
     }
     r->taken.count = 0;
     for (unsigned t = 0; t < r->ticks; t++) {
@@ -274,19 +276,34 @@ static arrival *slot_for(lk_audio_receiver *r, size_t len)
     return a;
 }
 
-void lk_audio_receiver_input(lk_audio_receiver *r, lk_usec now, const lk_rtp_packet *p)
+static void keep(lk_audio_receiver *r, lk_usec now, uint16_t seq, uint32_t ts, lk_bytes payload, bool redundant)
 {
-    if (p->payload_len == 0 || p->payload_len > LK_CODEC_PAYLOAD_MAX)
+    if (payload.len == 0 || payload.len > LK_CODEC_PAYLOAD_MAX)
         return;
-    arrival *a = slot_for(r, p->payload_len);
+    arrival *a = slot_for(r, payload.len);
     if (!a)
         return;
-    memcpy(a->data, p->payload, p->payload_len);
-    a->len = (uint16_t)p->payload_len;
-    a->seq = p->seq;
-    a->ts = p->ts;
+    memcpy(a->data, payload.data, payload.len);
+    a->len = (uint16_t)payload.len;
+    a->seq = seq;
+    a->ts = ts;
     a->at = now;
+    a->redundant = redundant;
     r->inbox.count++;
+}
+
+void lk_audio_receiver_input(lk_audio_receiver *r, lk_usec now, const lk_rtp_packet *p, bool red)
+{
+    lk_rtp_red_block blocks[LK_RTP_RED_BLOCKS_MAX];
+    lk_bytes payload = {p->payload, p->payload_len};
+    if (!red) {
+        keep(r, now, p->seq, p->ts, payload, false);
+        return;
+    }
+    size_t count = lk_rtp_red_parse(blocks, payload);
+    /* The newest first: what it repeats is worth something only where a packet before it is missing. */
+    for (size_t i = count; i > 0; i--)
+        keep(r, now, (uint16_t)(p->seq - (count - i)), p->ts - blocks[i - 1].offset, blocks[i - 1].data, i < count);
 }
 
 void lk_audio_receiver_tick(lk_audio_receiver *r, lk_usec now)
@@ -356,7 +373,8 @@ void lk_audio_receiver_stats(const lk_audio_receiver *r, struct lk_stats *entry)
     lk_stats_InboundRtpStream *s = &entry->inbound_rtp.inbound;
     const lk_playout_counters *c = &r->seen;
     s->packets_discarded += c->discarded + r->overrun;
-    s->fec_packets_received = c->fec_used;
+    s->fec_packets_received = c->fec_received;
+    s->fec_packets_discarded = c->fec_discarded;
     s->fec_bytes_received = c->fec_bytes;
     s->jitter_buffer_delay = c->delay_sum;
     s->jitter_buffer_target_delay = c->target_sum;

@@ -21,7 +21,8 @@ LK_NODISCARD lk_err lk_audio_receiver_new(lk_audio_receiver **out, const lk_env 
 void lk_audio_receiver_free(lk_audio_receiver *r); /* NULL ok; no job may be out */
 bool lk_audio_receiver_busy(const lk_audio_receiver *r);
 
-void lk_audio_receiver_input(lk_audio_receiver *r, lk_usec now, const lk_rtp_packet *packet); /* borrow */
+/* borrow; red: the payload holds earlier ones too, see rtp/red.h */
+void lk_audio_receiver_input(lk_audio_receiver *r, lk_usec now, const lk_rtp_packet *packet, bool red);
 
 /* sample_rate 1000..384000, channels 1..8, frame_msec 1..1000. INVALID, LIMIT, NOMEM. */
 LK_NODISCARD lk_err lk_audio_receiver_add_sink(lk_audio_receiver *r, lk_usec now, uint64_t sink, uint32_t sample_rate,

@@ -167,9 +167,10 @@ lk_err lk_audio_sender_new(lk_audio_sender **out, const lk_env *env, const lk_au
     s->job = (lk_job){.run = run, .owner = s, .tag = JOB_TAG};
     s->work.codec = lk_audio_codec_find("opus");
     s->work.packets = (made_packet *)lk_alloc(env, LK_AUDIO_SENDER_PACKETS_MAX * sizeof *s->work.packets);
+    s->config.max_bitrate_bps = config->max_bitrate_bps ? LK_CLAMP(config->max_bitrate_bps, 6000u, 510000u) : 48000;
     const lk_audio_encoder_config encoder = {
         .channels = 1,
-        .bitrate_bps = config->max_bitrate_bps ? LK_CLAMP(config->max_bitrate_bps, 6000u, 510000u) : 48000,
+        .bitrate_bps = s->config.max_bitrate_bps,
         .complexity = 9,
         .dtx = config->dtx,
         .fec = config->fec};
@@ -263,6 +264,8 @@ bool lk_audio_sender_poll_packet(lk_audio_sender *s, lk_audio_packet *out)
     *out = (lk_audio_packet){p->data, p->len, p->ts, p->marker, p->voice, p->level};
     return true;
 }
+
+uint32_t lk_audio_sender_bitrate_bps(const lk_audio_sender *s) { return s->config.max_bitrate_bps; }
 
 void lk_audio_sender_stats(const lk_audio_sender *s, struct lk_stats *entry)
 {

@@ -48,5 +48,7 @@ typedef struct lk_audio_packet {
 } lk_audio_packet;
 bool lk_audio_sender_poll_packet(lk_audio_sender *s, lk_audio_packet *out);
 
+/* What the encoder aims at. */
+uint32_t lk_audio_sender_bitrate_bps(const lk_audio_sender *s);
 /* Fills level, energy and duration of a media_source entry. */
 void lk_audio_sender_stats(const lk_audio_sender *s, struct lk_stats *media_source);

@@ -133,7 +133,7 @@ lk_err lk_pc_add_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index)
         char num[LK_STR_FMT_MAX];
         (void)lk_str_copy(s->mid, sizeof s->mid, lk_str_of(lk_u64_text(*index, num)));
         s->kind = in->kind;
-        s->codec.rtx_pt = -1;
+        s->codec.rtx_pt = s->codec.red_pt = -1;
     }
     free_sender(pc, s); /* a section used again is a new source: new SSRC, new counters */
     s->wanted = in->direction;
@@ -328,6 +328,22 @@ static void wake_reports(lk_pc *pc, lk_usec now)
         pc->report_at = now + REPORT_MIN_USEC / 2 + lk_rand_below(pc->env, REPORT_SPAN_USEC / 2);
 }
 
+/* The payload, behind the one before if that is recent and small enough. */
+static void put_red(lk_wr *w, const lk_pc_sect *s, const lk_pc_media *m)
+{
+    lk_pc_sender *t = s->sender;
+    lk_rtp_red_block blocks[2];
+    size_t n = 0;
+    uint32_t age = m->ts - t->before_ts;
+    if (t->before_len && age <= LK_RTP_RED_OFFSET_MAX && m->len + t->before_len + 5 <= PAYLOAD_MAX)
+        blocks[n++] = (lk_rtp_red_block){s->codec.pt, (uint16_t)age, {t->before, t->before_len}};
+    blocks[n++] = (lk_rtp_red_block){s->codec.pt, 0, {m->payload, m->len}};
+    lk_rtp_red_write(w, blocks, n);
+    t->before_len = m->len <= sizeof t->before ? m->len : 0;
+    t->before_ts = m->ts;
+    memcpy(t->before, m->payload, t->before_len);
+}
+
 lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m)
 {
     lk_pc_sect *s = lk_pc_sect_at(pc, index);
@@ -348,10 +364,14 @@ lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m)
         return LK_ERR_FULL;
     lk_wr w = lk_wr_of(p->data, sizeof p->data);
     uint32_t ts = m->ts + t->ts_offset;
-    lk_rtp_write_header(&w, s->codec.pt, m->marker, t->seq, ts, t->ssrc, ext, n);
+    lk_rtp_write_header(&w, s->codec.send_red ? (uint8_t)s->codec.red_pt : s->codec.pt, m->marker, t->seq, ts, t->ssrc, ext, n);
     size_t header = w.len, len;
-    lk_wr_put(&w, m->payload, m->len);
+    if (s->codec.send_red)
+        put_red(&w, s, m);
+    else
+        lk_wr_put(&w, m->payload, m->len);
     len = w.len;
+    size_t payload_len = len - header;
     if (s->codec.nack)
         lk_nack_history_store(&t->history, now, p->data, len);
     lk_err err = w.bad ? LK_ERR_LIMIT : lk_srtp_protect_rtp(&pc->srtp_tx, p->data, &len, sizeof p->data);
@@ -362,7 +382,7 @@ lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m)
     p->len = (uint16_t)len;
     t->seq++;
     t->packets++;
-    t->bytes += m->len;
+    t->bytes += payload_len;
     t->header_bytes += header;
     t->last_ts = ts;
     t->last_at = now;
@@ -513,11 +533,12 @@ static void on_rtp(lk_pc *pc, lk_usec now, size_t len)
     }
     if (p.payload_len == 0)
         return; /* padding: a probe, never for the decoder */
-    if (p.pt != s->codec.pt) {
+    bool red = p.pt == s->codec.red_pt;
+    if (p.pt != s->codec.pt && !red) {
         r->discarded++;
         return;
     }
-    pc->rtp_event = (lk_pc_event){.type = LK_PC_EV_RTP, .index = index, .packet = p};
+    pc->rtp_event = (lk_pc_event){.type = LK_PC_EV_RTP, .index = index, .packet = p, .red = red};
     pc->has_rtp = true;
 }
 

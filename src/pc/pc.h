@@ -112,6 +112,7 @@ typedef struct lk_pc_event {
     bool active;
     const char *text, *stream, *track;
     lk_rtp_packet packet;
+    bool red; /* its payload holds earlier ones too, see rtp/red.h */
 } lk_pc_event;
 bool lk_pc_poll_event(lk_pc *pc, lk_pc_event *out);
 

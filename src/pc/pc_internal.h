@@ -4,6 +4,7 @@
 #include "ice/ice.h"
 #include "nack/nack.h"
 #include "pc/pc.h"
+#include "rtp/red.h"
 #include "rtp/rtcp.h"
 #include "rtp/rtp_stats.h"
 #include "srtp/srtp.h"
@@ -13,6 +14,8 @@
 #define LK_PC_ID_LEVEL 1 /* ids of our offers */
 #define LK_PC_ID_MID 4
 #define LK_PC_PT_OPUS 111
+#define LK_PC_PT_RED 63
+#define LK_PC_RED "red"
 #define LK_PC_CNAME_LEN 16
 
 typedef struct lk_pc_sender {
@@ -22,6 +25,9 @@ typedef struct lk_pc_sender {
     uint64_t packets, bytes, header_bytes;
     uint32_t last_ts;
     lk_usec last_at;
+    uint8_t before[LK_RTP_RED_LEN_MAX]; /* the payload before, for redundancy */
+    size_t before_len;
+    uint32_t before_ts;
     bool sent_since_report, heard; /* heard: a report about us arrived, so the peer knows the SSRC */
     lk_nack_history history;
     uint32_t nack_count, pli_count, fir_count;
@@ -51,6 +57,8 @@ typedef struct lk_pc_codec_now {
     uint8_t pt, channels;
     uint32_t clock_hz;
     int rtx_pt; /* -1: none */
+    int red_pt; /* -1: none */
+    bool send_red;
     bool nack;
     char mime[24], local_fmtp[LK_STATS_TEXT_MAX];
 } lk_pc_codec_now;

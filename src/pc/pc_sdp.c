@@ -17,6 +17,8 @@ typedef struct codec_row {
 static const codec_row codecs[] = {
     {LK_MEDIA_KIND_AUDIO, LK_PC_PT_OPUS, 2, "opus", 48000, "minptime=10;useinbandfec=1", "minptime=10;stereo=1;useinbandfec=1",
      {"nack", NULL}},
+    /* Redundancy over the codec above: wraps its payloads, is never used alone. [RFC2198] */
+    {LK_MEDIA_KIND_AUDIO, LK_PC_PT_RED, 2, LK_PC_RED, 48000, "111/111", "111/111", {NULL}},
 };
 
 static lk_str z(const char *text) { return lk_str_of(text); }
@@ -150,22 +152,54 @@ static const codec_row *row_of(lk_media_kind kind, lk_str name)
     return NULL;
 }
 
-/* The first codec of the peer's list that we know. */
+/* Parameters in the order of their names, as the reference shows them. */
+static void sort_fmtp(char *out, size_t cap, lk_str fmtp)
+{
+    lk_str parts[16], rest = fmtp;
+    size_t n = 0, len = 0;
+    while (rest.len && n < LK_LEN(parts))
+        parts[n++] = lk_str_trim(lk_str_cut(&rest, ';'));
+    for (size_t i = 1; i < n; i++)
+        for (size_t k = i; k > 0; k--) {
+            int order = memcmp(parts[k - 1].p, parts[k].p, LK_MIN(parts[k - 1].len, parts[k].len));
+            if (order < 0 || (order == 0 && parts[k - 1].len <= parts[k].len))
+                break;
+            lk_str swap = parts[k];
+            parts[k] = parts[k - 1];
+            parts[k - 1] = swap;
+        }
+    out[0] = 0;
+    for (size_t i = 0; i < n && len + 1 < cap; i++) {
+        if (i)
+            out[len++] = ';';
+        (void)lk_str_copy(out + len, cap - len, parts[i]);
+        len += strlen(out + len);
+    }
+}
+
+/* The first codec of the peer's list that we know. Redundancy counts when it is named; it is sent when named first. */
 static void apply_codec(lk_pc_sect *s, const lk_sdp_media *m)
 {
+    int red = -1;
+    size_t red_at = m->codec_count;
+    for (size_t i = 0; i < m->codec_count && red < 0; i++)
+        if (s->kind == LK_MEDIA_KIND_AUDIO && lk_str_ieq(m->codecs[i].name, LK_PC_RED) && m->codecs[i].clock_hz == 48000) {
+            red = m->codecs[i].pt;
+            red_at = i;
+        }
     for (size_t i = 0; i < m->codec_count; i++) {
         const lk_sdp_codec *c = &m->codecs[i];
         const codec_row *row = row_of(s->kind, c->name);
-        if (!row || row->clock_hz != c->clock_hz)
+        if (!row || row->clock_hz != c->clock_hz || lk_str_ieq(c->name, LK_PC_RED))
             continue;
         s->codec = (lk_pc_codec_now){.pt = c->pt, .channels = row->channels, .clock_hz = row->clock_hz, .rtx_pt = lk_sdp_rtx_for(m, c->pt),
-                                     .nack = lk_sdp_has_fb(m, c->pt, "nack")};
+                                     .nack = lk_sdp_has_fb(m, c->pt, "nack"), .red_pt = red, .send_red = red_at < i};
         lk_str mime = z(s->kind == LK_MEDIA_KIND_AUDIO ? "audio/" : "video/");
         memcpy(s->codec.mime, mime.p, mime.len);
         (void)lk_str_copy(s->codec.mime + mime.len, sizeof s->codec.mime - mime.len, z(row->name));
         /* Stats show the peer's parameters for what we send and ours for what we receive. */
         lk_str fmtp = s->wanted & LK_PC_SENDONLY ? c->fmtp : z(row->fmtp_stereo);
-        (void)lk_str_copy(s->codec.local_fmtp, sizeof s->codec.local_fmtp, fmtp);
+        sort_fmtp(s->codec.local_fmtp, sizeof s->codec.local_fmtp, fmtp);
         return;
     }
     s->codec.pt = 255; /* no common codec: nothing is sent, nothing fits */

@@ -82,6 +82,7 @@ static void put_candidate(report *r, const lk_ice_candidate *c, bool local)
     s->port = c->addr.port;
     JOIN(s->protocol, "udp");
     s->candidate_type = (int)c->type;
+    s->relay_protocol = s->tcp_type = -1;
     s->priority = (int)c->priority;
     JOIN(s->foundation, c->foundation);
     if (local)

@@ -43,7 +43,7 @@ lk_err lk_session_new(lk_session **out, const lk_env *env, const lk_session_conf
     s->env = env;
     s->now = now;
     s->phase = LK_SESSION_NEW;
-    s->connect_by = s->try_by = s->addresses_by = s->answer_by = LK_NEVER;
+    s->connect_by = s->try_by = s->addresses_by = s->answer_by = s->media_over_by = LK_NEVER;
     lk_arena_init(&s->fixed, env, 1u << 20);
     lk_arena_init(&s->out, env, LK_SESSION_EVENT_BYTES_MAX);
     lk_queue_init(&s->io, env, sizeof(lk_session_io), IO_MAX);
@@ -372,6 +372,8 @@ static void add_media_stats(lk_session *s, lk_stats *list, size_t count)
             lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
             if (e->kind == LK_STATS_media_source && t->sender && strcmp(e->media_source.source.track_identifier, t->cid) == 0)
                 lk_audio_sender_stats(t->sender, e);
+            if (e->kind == LK_STATS_outbound_rtp && t->sender && strcmp(e->outbound_rtp.outbound.mid, lk_pc_mid(s->pc, t->section)) == 0)
+                e->outbound_rtp.outbound.target_bitrate = lk_audio_sender_bitrate_bps(t->sender);
         }
         LK_LIST_EACH(&s->remote_tracks, it) {
             lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);

@@ -204,7 +204,7 @@ void lk_session_end(lk_session *s, bool by_client, lk_disconnect_reason reason, 
     /* Events are told; what is left is to be polite to the server. */
     s->phase = LK_SESSION_LEAVING;
     s->farewell = true;
-    s->answer_by = LK_NEVER;
+    s->answer_by = s->media_over_by = LK_NEVER;
     if (s->ws && s->signal_live && by_client)
         (void)!lk_signal_leave(&s->signal, reason);
     if (s->pc)
@@ -339,10 +339,13 @@ void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err)
         return;
     lk_error_set(&why, err == LK_OK ? LK_ERR_NETWORK : err, "engine: connection error: the peer connection ",
                  state == LK_PC_STATE_FAILED ? "failed: " : "was closed by the server: ", lk_err_text(err), (const char *)NULL);
-    if (s->phase == LK_SESSION_LIVE)
-        lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &why);
-    else if (s->connect_op)
+    if (s->phase == LK_SESSION_LIVE) {
+        /* A server that ends a session closes media and tells why on another path: the reason may be under way. */
+        s->media_over = why;
+        s->media_over_by = s->now + LK_SESSION_REASON_USEC;
+    } else if (s->connect_op) {
         lk_session_try_failed(s, &why, false);
+    }
 }
 
 void lk_session_on_leave(lk_session *s, const Livekit__LeaveRequest *leave)
@@ -374,6 +377,10 @@ void lk_session_connect_tick(lk_session *s)
     }
     if (s->connect_op && !s->retry && (s->try_by <= s->now || s->connect_by <= s->now))
         lk_session_try_failed(s, s->phase == LK_SESSION_MEDIA ? &media : &silence, s->connect_by <= s->now);
+    if (s->media_over_by <= s->now) {
+        s->media_over_by = LK_NEVER;
+        lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &s->media_over);
+    }
     if (s->answer_by <= s->now) {
         s->answer_by = LK_NEVER;
         if (s->phase == LK_SESSION_LIVE)
@@ -383,7 +390,8 @@ void lk_session_connect_tick(lk_session *s)
 
 lk_usec lk_session_connect_deadline(const lk_session *s)
 {
-    return LK_MIN(LK_MIN(s->connect_by, s->try_by), LK_MIN(s->addresses_by, s->answer_by));
+    lk_usec at = LK_MIN(LK_MIN(s->connect_by, s->try_by), LK_MIN(s->addresses_by, s->answer_by));
+    return LK_MIN(at, s->media_over_by);
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------------ */

@@ -20,7 +20,7 @@
 #define LK_SESSION_ADDRESSES_USEC LK_MSEC(500) /* how long the join waits for local addresses */
 #define LK_SESSION_ANSWER_USEC LK_SEC(15)
 #define LK_SESSION_UNKNOWN_TRACK_USEC LK_SEC(5)
-#define LK_SESSION_FAREWELL_USEC LK_SEC(1)
+#define LK_SESSION_REASON_USEC LK_SEC(2)
 #define LK_SESSION_SLOTS 3 /* receive sections of each kind in the first offer */
 #define LK_SESSION_REMOTE_TRACK_BIT (1ull << 63)
 #define LK_SESSION_SPARE_NODES_MAX 64
@@ -195,6 +195,8 @@ struct lk_session {
     uint32_t offer_id; /* of the last offer; counts up */
     bool offer_out, offer_wanted;
     lk_usec answer_by;
+    lk_usec media_over_by; /* the connection has ended: the server's reason may still come until then */
+    lk_error media_over;
     lk_queue candidates; /* lines that wait for the join response */
     lk_session_slot *slots;
     size_t slot_count;

@@ -295,7 +295,7 @@ static void on_rtp(lk_session *s, const lk_pc_event *ev)
     LK_LIST_EACH(&s->remote_tracks, it) {
         lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
         if (t->section == ev->index) {
-            lk_audio_receiver_input(t->receiver, s->now, &ev->packet);
+            lk_audio_receiver_input(t->receiver, s->now, &ev->packet, ev->red);
             return;
         }
     }

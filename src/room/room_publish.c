@@ -147,7 +147,7 @@ lk_err lk_session_publish_audio(lk_session *s, lk_usec now, uint64_t id, const l
                                           .source = t->source,
                                           .muted = t->muted,
                                           .disable_dtx = !t->dtx,
-                                          .disable_red = true, /* RED is not built: nobody is to wait for it */
+                                          .disable_red = !p->red,
                                           .audio_features = t->audio_features};
         err = lk_signal_add_track(&s->signal, now, &announce, t->tag);
         if (err)

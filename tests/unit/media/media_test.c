@@ -94,7 +94,7 @@ static void land_packets(world *w, lk_usec now)
             continue;
         }
         const lk_rtp_packet p = {.seq = f->seq, .ts = f->ts, .payload = f->data, .payload_len = f->len};
-        lk_audio_receiver_input(w->receiver, f->at, &p);
+        lk_audio_receiver_input(w->receiver, f->at, &p, false);
         *f = w->air[--w->air_count];
     }
 }
