@@ -98,7 +98,8 @@ static void dispose(bool quiet)
     pthread_mutex_unlock(&ffi.lock);
     if (!rt)
         return;
-    (void)lk_runtime_stop(rt); /* delivers the last events, then no callback runs any more */
+    ffi_handle_release_rooms(); /* their ends are told, ready or not */
+    (void)lk_runtime_stop(rt);  /* delivers the last events, then no callback runs any more */
     pthread_mutex_lock(&ffi.lock);
     ffi.callback = NULL;
     ffi.rt = NULL;

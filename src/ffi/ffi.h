@@ -56,22 +56,31 @@ typedef enum ffi_type {
     FFI_AUDIO_SOURCE,
     FFI_AUDIO_STREAM,
     FFI_AUDIO_FRAME,
-    FFI_RESAMPLER,
+    FFI_RESAMPLER, /* single frames; ffi_convert.c */
     FFI_SOX,
 } ffi_type;
 
 uint64_t ffi_next_id(void); /* of handles and async ids: never 0, never reused */
-/* Puts an object under a number; takes the reference (also when refused). parent: 0, or the track of a stream. */
-lk_err ffi_handle_put(uint64_t id, ffi_type type, void *object, size_t size, uint64_t parent);
+/* Puts an object under a number; takes the reference (also when refused). */
+lk_err ffi_handle_put(uint64_t id, ffi_type type, void *object, size_t size);
 /* A new number; 0: refused. */
 uint64_t ffi_handle_new(ffi_type type, void *object, size_t size);
+/* For an object whose events carry its number: the number first (0: refused), then the object, whose reference is taken;
+ * or nothing after all. parent: 0, or the track of a stream. The client can neither use nor drop it before. */
+uint64_t ffi_handle_reserve(ffi_type type, uint64_t parent);
+void ffi_handle_open(uint64_t id, ffi_type type, void *object);
+void ffi_handle_cancel(uint64_t id);
 /* A counted object of that type, NULL and *why otherwise. Drop it with ffi_object_unref. */
 void *ffi_handle_get(uint64_t id, ffi_type type, const char **why);
 void ffi_object_unref(ffi_type type, void *object);
-/* Is the handle still there? Marks it ended if asked: its object has told its last event. */
-bool ffi_handle_alive(uint64_t id, bool ended);
+/* Rooms and streams. Are events still wanted: has the client not dropped it? */
+bool ffi_handle_heard(uint64_t id);
+/* Its last event was told: what was dropped before goes now. */
+void ffi_handle_ended(uint64_t id);
 bool ffi_handle_drop(uint64_t id);
 void ffi_handle_drop_all(void);
+/* Lets the events of every room go. */
+void ffi_handle_release_rooms(void);
 
 /* ---- one request -------------------------------------------------------------------------------------------- */
 
@@ -120,6 +129,11 @@ Livekit__Proto__OwnedTrack *ffi_own_track(ffi_build *b, lk_track *t, const lk_tr
 Livekit__Proto__OwnedAudioFrameBuffer *ffi_own_frame(ffi_build *b, lk_audio_frame *frame); /* takes the reference */
 Livekit__Proto__FfiOwnedHandle *ffi_owned(ffi_build *b, uint64_t id);
 size_t ffi_stats(ffi_build *b, const lk_stats *from, size_t count, Livekit__Proto__RtcStats ***out);
+
+/* ---- converters (ffi_convert.c) ----------------------------------------------------------------------------------- */
+
+void *ffi_converter_ref(void *converter);
+void ffi_converter_unref(void *converter); /* NULL ok */
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Requests about audio: sources, tracks, streams, converters. */
+/* Requests about audio: sources, tracks, streams. */
+#include <stdio.h>
+
 #include "ffi/ffi_calls.h"
 
 /* ---- sources and tracks ------------------------------------------------------------------------------------------ */
@@ -22,6 +24,8 @@ bool ffi_do_new_audio_source(ffi_call *c, const Livekit__Proto__NewAudioSourceRe
         o.noise_suppression = m->options->noise_suppression;
         o.auto_gain_control = m->options->auto_gain_control;
     }
+    static char without_queue;
+    o.user_data = o.queue_size_msec == 0 ? &without_queue : NULL; /* its captures fail in words of their own */
     lk_err err = lk_audio_source_new(&source, c->rt, &o);
     if (err)
         return ffi_reject(c, err == LK_ERR_INVALID ? "new_audio_source: sample_rate, num_channels or queue_size_ms out of range"
@@ -71,11 +75,19 @@ bool ffi_do_create_audio_track(ffi_call *c, const Livekit__Proto__CreateAudioTra
     return true;
 }
 
-static const char *capture_error(lk_err err)
+/* Why a capture was refused, in the words of the stock library; text is memory for some of them. */
+static const char *capture_error(lk_err err, const lk_audio_source *source, const lk_audio_view *audio, char text[LK_FFI_WHY_MAX])
 {
+    uint32_t expected = audio->sample_rate / 100;
     switch (err) {
     case LK_ERR_INVALID: return "an RtcError occurred: InvalidState - sample_rate and num_channels don't match";
-    case LK_ERR_STATE: return "an RtcError occurred: InvalidState - failed to capture frame";
+    case LK_ERR_STATE:
+        if (!lk_audio_source_user_data(source) || audio->samples_per_channel == expected)
+            return "an RtcError occurred: InvalidState - failed to capture frame";
+        (void)snprintf(text, LK_FFI_WHY_MAX,
+                       "an RtcError occurred: InvalidState - direct capture requires 10ms frames: got %u frames, expected %u",
+                       audio->samples_per_channel, expected);
+        return text;
     case LK_ERR_LIMIT: return "an RtcError occurred: InvalidState - frame is longer than 60 s";
     default: return lk_err_text(err);
     }
@@ -87,11 +99,16 @@ bool ffi_do_capture_audio_frame(ffi_call *c, const Livekit__Proto__CaptureAudioF
     lk_audio_source *source = source_of(c, m->source_handle);
     if (!source)
         return false;
+    static const Livekit__Proto__AudioFrameBufferInfo none = LIVEKIT__PROTO__AUDIO_FRAME_BUFFER_INFO__INIT;
+    const Livekit__Proto__AudioFrameBufferInfo *b = m->buffer ? m->buffer : &none;
+    if (!b->data_ptr && b->samples_per_channel > 0 && b->num_channels > 0) {
+        lk_audio_source_unref(source);
+        return ffi_reject(c, "buffer.data_ptr is null");
+    }
     ffi_op *op = ffi_op_new(c, LIVEKIT__PROTO__FFI_EVENT__MESSAGE_CAPTURE_AUDIO_FRAME, 2, m->has_request_async_id,
                             m->request_async_id);
     if (op) {
-        static const Livekit__Proto__AudioFrameBufferInfo none = LIVEKIT__PROTO__AUDIO_FRAME_BUFFER_INFO__INIT;
-        const Livekit__Proto__AudioFrameBufferInfo *b = m->buffer ? m->buffer : &none;
+        char text[LK_FFI_WHY_MAX];
         lk_op_options o;
         lk_op_options_init(&o);
         o.user_data = op;
@@ -102,7 +119,7 @@ bool ffi_do_capture_audio_frame(ffi_call *c, const Livekit__Proto__CaptureAudioF
         r->async_id = op->async_id;
         lk_op id;
         lk_err err = lk_audio_source_capture(&id, source, &audio, &o);
-        ffi_op_begun(c, op, err, capture_error(err));
+        ffi_op_begun(c, op, err, capture_error(err, source, &audio, text));
     }
     lk_audio_source_unref(source);
     return op || ffi_reject_err(c, LK_ERR_NOMEM);
@@ -135,7 +152,6 @@ static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_pa
 {
     lk_audio_stream *stream;
     lk_audio_stream_options o;
-    uint64_t id = ffi_next_id();
     if (w->type != LIVEKIT__PROTO__AUDIO_STREAM_TYPE__AUDIO_STREAM_NATIVE)
         return ffi_reject(c, "unsupported audio stream type");
     if (w->filter && *w->filter)
@@ -146,14 +162,17 @@ static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_pa
     o.frame_size_msec = w->has_frame ? w->frame_msec : 0;
     if (w->has_queue)
         o.queue_size_frames = w->queue_frames;
+    uint64_t id = ffi_handle_reserve(FFI_AUDIO_STREAM, parent);
+    if (!id)
+        return ffi_reject_err(c, LK_ERR_NOMEM);
     o.user_data = (void *)(uintptr_t)id;
     lk_err err = track ? lk_audio_stream_new(&stream, track, &o) : lk_audio_stream_from_participant(&stream, participant, source, &o);
-    if (err)
+    if (err) {
+        ffi_handle_cancel(id);
         return ffi_reject(c, err == LK_ERR_INVALID ? "audio stream: track, sample_rate, num_channels or frame_size_ms not usable"
                                                    : lk_err_text(err));
-    err = ffi_handle_put(id, FFI_AUDIO_STREAM, stream, 0, parent);
-    if (err)
-        return ffi_reject_err(c, err);
+    }
+    ffi_handle_open(id, FFI_AUDIO_STREAM, stream);
     *out = NEW(&c->build, owned_audio_stream);
     (*out)->handle = ffi_owned(&c->build, id);
     (*out)->info = NEW(&c->build, audio_stream_info);
@@ -203,112 +222,4 @@ bool ffi_do_audio_stream_from_participant(ffi_call *c, const Livekit__Proto__Aud
                          &r->stream);
     lk_participant_unref(p);
     return ok;
-}
-
-/* ---- converters ------------------------------------------------------------------------------------------------------- */
-
-bool ffi_do_new_audio_resampler(ffi_call *c, const Livekit__Proto__NewAudioResamplerRequest *m,
-                                Livekit__Proto__NewAudioResamplerResponse *r)
-{
-    lk_remixer *remixer;
-    LK_UNUSED(m);
-    lk_err err = lk_remixer_new(&remixer);
-    if (err)
-        return ffi_reject_err(c, err);
-    r->resampler = NEW(&c->build, owned_audio_resampler);
-    r->resampler->handle = ffi_owned(&c->build, ffi_handle_new(FFI_RESAMPLER, remixer, 0));
-    return true;
-}
-
-bool ffi_do_remix_and_resample(ffi_call *c, const Livekit__Proto__RemixAndResampleRequest *m,
-                               Livekit__Proto__RemixAndResampleResponse *r)
-{
-    const char *why;
-    lk_audio_frame *frame;
-    lk_remixer *remixer = (lk_remixer *)ffi_handle_get(m->resampler_handle, FFI_RESAMPLER, &why);
-    if (!remixer)
-        return ffi_reject(c, why);
-    lk_audio_view audio = {0};
-    if (m->buffer)
-        audio = (lk_audio_view){(const int16_t *)(uintptr_t)m->buffer->data_ptr, m->buffer->samples_per_channel,
-                                m->buffer->sample_rate, m->buffer->num_channels};
-    lk_err err = lk_remixer_process(&frame, remixer, &audio, m->sample_rate, m->num_channels);
-    lk_remixer_unref(remixer);
-    if (err)
-        return ffi_reject(c, err == LK_ERR_INVALID ? "remix_and_resample: rate or channel count out of range" : lk_err_text(err));
-    r->buffer = ffi_own_frame(&c->build, frame);
-    return true;
-}
-
-bool ffi_do_new_sox_resampler(ffi_call *c, const Livekit__Proto__NewSoxResamplerRequest *m,
-                              Livekit__Proto__NewSoxResamplerResponse *r)
-{
-    lk_resampler *soxr = NULL;
-    lk_error why = {LK_ERR_INVALID, "only INT16I is supported"};
-    lk_resampler_options o;
-    lk_resampler_options_init(&o);
-    o.input_rate = m->input_rate;
-    o.output_rate = m->output_rate;
-    o.num_channels = m->num_channels;
-    o.quality = (lk_resampler_quality)m->quality_recipe;
-    o.flags = m->has_flags ? m->flags : 0;
-    lk_err err = LK_ERR_INVALID;
-    if (m->input_data_type == LIVEKIT__PROTO__SOX_RESAMPLER_DATA_TYPE__SOXR_DATATYPE_INT16I &&
-        m->output_data_type == LIVEKIT__PROTO__SOX_RESAMPLER_DATA_TYPE__SOXR_DATATYPE_INT16I)
-        err = lk_resampler_new(&soxr, &o, &why);
-    if (err) {
-        char *text = (char *)ffi_alloc(&c->build, sizeof why.text);
-        memcpy(text, why.text, sizeof why.text);
-        r->message_case = LIVEKIT__PROTO__NEW_SOX_RESAMPLER_RESPONSE__MESSAGE_ERROR;
-        r->error = text;
-        return true;
-    }
-    r->message_case = LIVEKIT__PROTO__NEW_SOX_RESAMPLER_RESPONSE__MESSAGE_RESAMPLER;
-    r->resampler = NEW(&c->build, owned_sox_resampler);
-    r->resampler->handle = ffi_owned(&c->build, ffi_handle_new(FFI_SOX, soxr, 0));
-    return true;
-}
-
-static lk_resampler *sox_of(ffi_call *c, uint64_t handle)
-{
-    const char *why;
-    lk_resampler *r = (lk_resampler *)ffi_handle_get(handle, FFI_SOX, &why);
-    if (!r)
-        ffi_reject(c, why);
-    return r;
-}
-
-bool ffi_do_push_sox_resampler(ffi_call *c, const Livekit__Proto__PushSoxResamplerRequest *m,
-                               Livekit__Proto__PushSoxResamplerResponse *r)
-{
-    const int16_t *out = NULL;
-    size_t frames = 0;
-    lk_resampler *soxr = sox_of(c, m->resampler_handle);
-    if (!soxr)
-        return false;
-    uint32_t channels = lk_resampler_channels(soxr);
-    lk_err err = lk_resampler_push(&out, &frames, soxr, (const int16_t *)(uintptr_t)m->data_ptr, m->size / (2 * channels));
-    lk_resampler_unref(soxr);
-    if (err)
-        r->error = TEXT(lk_err_text(err));
-    r->output_ptr = frames ? (uint64_t)(uintptr_t)out : 0;
-    r->size = (uint32_t)(frames * channels * 2);
-    return true;
-}
-
-bool ffi_do_flush_sox_resampler(ffi_call *c, const Livekit__Proto__FlushSoxResamplerRequest *m,
-                                Livekit__Proto__FlushSoxResamplerResponse *r)
-{
-    const int16_t *out = NULL;
-    size_t frames = 0;
-    lk_resampler *soxr = sox_of(c, m->resampler_handle);
-    if (!soxr)
-        return false;
-    lk_err err = lk_resampler_flush(&out, &frames, soxr);
-    if (err)
-        r->error = TEXT(lk_err_text(err));
-    r->output_ptr = (uint64_t)(uintptr_t)out;
-    r->size = (uint32_t)(frames * lk_resampler_channels(soxr) * 2);
-    lk_resampler_unref(soxr);
-    return true;
 }

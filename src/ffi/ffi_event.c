@@ -80,7 +80,7 @@ static Livekit__Proto__ConnectCallback__Result *connect_result(ffi_build *b, con
     Livekit__Proto__ConnectCallback__Result *r = NEW(b, connect_callback__result);
     uint64_t room = (uint64_t)(uintptr_t)lk_room_user_data(e->room);
     r->room = NEW(b, owned_room);
-    if (ffi_handle_put(room, FFI_ROOM, lk_room_ref(e->room), 0, 0) != LK_OK)
+    if (ffi_handle_put(room, FFI_ROOM, lk_room_ref(e->room), 0) != LK_OK)
         room = 0;
     r->room->handle = ffi_owned(b, room);
     r->room->info = ffi_room_info(b, e->room_info);
@@ -151,8 +151,7 @@ static void deliver_stream(const lk_event *e)
     uint64_t id = (uint64_t)(uintptr_t)e->user_data;
     bool end = e->type == LK_EVENT_AUDIO_STREAM_END;
     Livekit__Proto__FfiEvent event = LIVEKIT__PROTO__FFI_EVENT__INIT;
-    bool alive = ffi_handle_alive(id, end);
-    if (!end && !alive)
+    if (!end && !ffi_handle_heard(id))
         return; /* dropped meanwhile: nobody would free the frame */
     ffi_build_init(&b);
     Livekit__Proto__AudioStreamEvent *m = NEW(&b, audio_stream_event);
@@ -169,8 +168,8 @@ static void deliver_stream(const lk_event *e)
     event.audio_stream_event = m;
     ffi_deliver(&b, &event);
     ffi_build_deinit(&b);
-    if (end && !alive)
-        lk_audio_stream_unref(e->stream); /* the reference of the handle that was dropped */
+    if (end)
+        ffi_handle_ended(id);
 }
 
 /* ---- room events ------------------------------------------------------------------------------------------------------------- */
@@ -355,18 +354,18 @@ static void deliver_room_event(const lk_event *e)
     ffi_build b;
     Livekit__Proto__FfiEvent event = LIVEKIT__PROTO__FFI_EVENT__INIT;
     uint64_t room = (uint64_t)(uintptr_t)lk_room_user_data(e->room);
-    bool closed = e->type == LK_EVENT_ROOM_CLOSED, alive = ffi_handle_alive(room, closed);
+    bool closed = e->type == LK_EVENT_ROOM_CLOSED;
     ffi_build_init(&b);
     Livekit__Proto__RoomEvent *m = NEW(&b, room_event);
     m->room_handle = room;
     event.message_case = LIVEKIT__PROTO__FFI_EVENT__MESSAGE_ROOM_EVENT;
     event.room_event = m;
     /* A dropped room tells only its end. */
-    if ((alive || closed) && fill_room_event(&b, m, e))
+    if ((closed || ffi_handle_heard(room)) && fill_room_event(&b, m, e))
         ffi_deliver(&b, &event);
     ffi_build_deinit(&b);
-    if (closed && !alive)
-        lk_room_unref(e->room); /* the reference of the handle that was dropped */
+    if (closed)
+        ffi_handle_ended(room);
 }
 
 void ffi_on_event(void *ctx, const lk_event *e)

@@ -8,7 +8,9 @@
 
 typedef struct entry {
     ffi_type type;
-    bool ended; /* its object has told its last event */
+    bool reserved; /* the client does not know it yet */
+    bool dropped;  /* by the client; held until the object has told its last event */
+    bool ended;    /* its object has told its last event */
     void *object;
     size_t size;     /* of a response */
     uint64_t parent; /* of a stream: the handle it was made from */
@@ -38,8 +40,6 @@ TYPE(publication)
 TYPE(track)
 TYPE(audio_source)
 TYPE(audio_stream)
-TYPE(remixer)
-TYPE(resampler)
 
 static const struct {
     void *(*ref)(void *);
@@ -54,8 +54,8 @@ static const struct {
     [FFI_AUDIO_SOURCE] = {ref_audio_source, unref_audio_source, "handle is not an AudioSource"},
     [FFI_AUDIO_STREAM] = {ref_audio_stream, unref_audio_stream, "handle is not an AudioStream"},
     [FFI_AUDIO_FRAME] = {ref_frame, unref_frame, "handle is not an AudioFrameBuffer"},
-    [FFI_RESAMPLER] = {ref_remixer, unref_remixer, "handle is not an AudioResampler"},
-    [FFI_SOX] = {ref_resampler, unref_resampler, "handle is not a SoxResampler"},
+    [FFI_RESAMPLER] = {ffi_converter_ref, ffi_converter_unref, "handle is not an AudioResampler"},
+    [FFI_SOX] = {ffi_converter_ref, ffi_converter_unref, "handle is not a SoxResampler"},
 };
 
 void ffi_object_unref(ffi_type type, void *object)
@@ -66,12 +66,12 @@ void ffi_object_unref(ffi_type type, void *object)
 
 /* ---- the table ------------------------------------------------------------------------------------------------ */
 
-lk_err ffi_handle_put(uint64_t id, ffi_type type, void *object, size_t size, uint64_t parent)
+static lk_err put(uint64_t id, const entry *as)
 {
-    entry *e = (entry *)calloc(1, sizeof *e);
+    entry *e = (entry *)malloc(sizeof *e);
     lk_err err = e ? LK_OK : LK_ERR_NOMEM;
     if (e)
-        *e = (entry){.type = type, .object = object, .size = size, .parent = parent};
+        *e = *as;
     pthread_mutex_lock(&table.lock);
     if (!table.ready) {
         ffi_build_init(&table.memory);
@@ -81,55 +81,91 @@ lk_err ffi_handle_put(uint64_t id, ffi_type type, void *object, size_t size, uin
     if (err == LK_OK)
         err = lk_map_put(&table.map, id, e);
     pthread_mutex_unlock(&table.lock);
-    if (err) {
+    if (err)
         free(e);
+    return err;
+}
+
+lk_err ffi_handle_put(uint64_t id, ffi_type type, void *object, size_t size)
+{
+    const entry e = {.type = type, .object = object, .size = size};
+    lk_err err = put(id, &e);
+    if (err)
         ffi_object_unref(type, object);
-    }
     return err;
 }
 
 uint64_t ffi_handle_new(ffi_type type, void *object, size_t size)
 {
     uint64_t id = ffi_next_id();
-    return ffi_handle_put(id, type, object, size, 0) == LK_OK ? id : 0;
+    return ffi_handle_put(id, type, object, size) == LK_OK ? id : 0;
 }
 
-static entry *find(uint64_t id) { return table.ready ? (entry *)lk_map_get(&table.map, id) : NULL; }
+uint64_t ffi_handle_reserve(ffi_type type, uint64_t parent)
+{
+    const entry e = {.type = type, .reserved = true, .parent = parent};
+    uint64_t id = ffi_next_id();
+    return put(id, &e) == LK_OK ? id : 0;
+}
+
+static entry *find(uint64_t id) { return table.ready && id ? (entry *)lk_map_get(&table.map, id) : NULL; }
+static bool usable(const entry *e) { return e && !e->reserved && !e->dropped; }
+
+void ffi_handle_open(uint64_t id, ffi_type type, void *object)
+{
+    pthread_mutex_lock(&table.lock);
+    entry *e = find(id);
+    if (e) {
+        e->object = object;
+        e->reserved = false;
+    }
+    pthread_mutex_unlock(&table.lock);
+    if (!e)
+        ffi_object_unref(type, object); /* everything was disposed of meanwhile */
+}
+
+void ffi_handle_cancel(uint64_t id)
+{
+    pthread_mutex_lock(&table.lock);
+    entry *e = find(id) ? (entry *)lk_map_take(&table.map, id) : NULL;
+    pthread_mutex_unlock(&table.lock);
+    free(e);
+}
 
 void *ffi_handle_get(uint64_t id, ffi_type type, const char **why)
 {
     void *object = NULL;
     pthread_mutex_lock(&table.lock);
-    entry *e = id ? find(id) : NULL;
-    *why = id == 0 ? "handle is invalid" : !e ? "handle not found" : e->type != type ? types[type].wrong : "";
-    if (e && e->type == type)
+    entry *e = find(id);
+    *why = id == 0 ? "handle is invalid" : !usable(e) ? "handle not found" : e->type != type ? types[type].wrong : "";
+    if (usable(e) && e->type == type)
         object = types[type].ref(e->object);
     pthread_mutex_unlock(&table.lock);
     return object;
 }
 
-bool ffi_handle_alive(uint64_t id, bool ended)
+bool ffi_handle_heard(uint64_t id)
 {
     pthread_mutex_lock(&table.lock);
     entry *e = find(id);
-    if (e && ended)
-        e->ended = true;
+    bool heard = e && !e->dropped;
     pthread_mutex_unlock(&table.lock);
-    return e != NULL;
+    return heard;
 }
 
-/* A room is left and a stream ends when its handle goes; both keep their reference until they have told their last
- * event, whose handler drops it (ffi_event.c). */
-static void let_go(entry *e)
+void ffi_handle_ended(uint64_t id)
 {
-    if (e->type == FFI_ROOM && !e->ended) {
-        (void)lk_room_release_events((lk_room *)e->object);
-        (void)lk_room_disconnect(NULL, (lk_room *)e->object, LK_DISCONNECT_CLIENT_INITIATED, NULL);
-    } else if (e->type == FFI_AUDIO_STREAM && !e->ended) {
-        (void)lk_audio_stream_close((lk_audio_stream *)e->object);
-    } else {
+    pthread_mutex_lock(&table.lock);
+    entry *e = find(id);
+    if (e)
+        e->ended = true;
+    if (e && e->dropped)
+        (void)lk_map_take(&table.map, id);
+    else
+        e = NULL;
+    pthread_mutex_unlock(&table.lock);
+    if (e)
         ffi_object_unref(e->type, e->object);
-    }
     free(e);
 }
 
@@ -143,7 +179,7 @@ static void end_children(uint64_t parent)
         pthread_mutex_lock(&table.lock);
         for (size_t at = 0; lk_map_next(&table.map, &at, &id, &value) && !child;) {
             entry *e = (entry *)value;
-            if (e->type == FFI_AUDIO_STREAM && e->parent == parent) {
+            if (e->type == FFI_AUDIO_STREAM && e->parent == parent && usable(e)) {
                 e->parent = 0;
                 child = lk_audio_stream_ref((lk_audio_stream *)e->object);
             }
@@ -156,34 +192,77 @@ static void end_children(uint64_t parent)
     }
 }
 
+/* A room is left and a stream ends when its handle goes; both are held until they have told their last event. */
 bool ffi_handle_drop(uint64_t id)
 {
     pthread_mutex_lock(&table.lock);
-    entry *e = table.ready ? (entry *)lk_map_take(&table.map, id) : NULL;
-    pthread_mutex_unlock(&table.lock);
-    if (!e)
+    entry *e = find(id);
+    if (!usable(e)) {
+        pthread_mutex_unlock(&table.lock);
         return false;
-    if (e->type == FFI_TRACK)
+    }
+    entry was = *e;
+    bool wait = (was.type == FFI_ROOM || was.type == FFI_AUDIO_STREAM) && !was.ended;
+    if (wait) {
+        e->dropped = true;
+        was.object = types[was.type].ref(was.object);
+        e = NULL;
+    } else {
+        (void)lk_map_take(&table.map, id);
+    }
+    pthread_mutex_unlock(&table.lock);
+    free(e);
+    if (was.type == FFI_TRACK)
         end_children(id);
-    let_go(e);
+    if (wait && was.type == FFI_ROOM) {
+        (void)lk_room_release_events((lk_room *)was.object);
+        (void)lk_room_disconnect(NULL, (lk_room *)was.object, LK_DISCONNECT_CLIENT_INITIATED, NULL);
+    } else if (wait) {
+        (void)lk_audio_stream_close((lk_audio_stream *)was.object);
+    }
+    ffi_object_unref(was.type, was.object);
     return true;
+}
+
+void ffi_handle_release_rooms(void)
+{
+    size_t at = 0;
+    for (bool more = true; more;) {
+        lk_room *room = NULL;
+        uint64_t id;
+        void *value;
+        pthread_mutex_lock(&table.lock);
+        while (!room && (more = table.ready && lk_map_next(&table.map, &at, &id, &value))) {
+            const entry *e = (const entry *)value;
+            if (e->type == FFI_ROOM && e->object)
+                room = lk_room_ref((lk_room *)e->object);
+        }
+        pthread_mutex_unlock(&table.lock);
+        if (room)
+            (void)lk_room_release_events(room);
+        lk_room_unref(room);
+    }
 }
 
 void ffi_handle_drop_all(void)
 {
-    for (;;) {
+    size_t at = 0;
+    for (bool found = false;;) {
         uint64_t id = 0;
         void *value = NULL;
-        size_t at = 0;
         pthread_mutex_lock(&table.lock);
         bool any = table.ready && lk_map_next(&table.map, &at, &id, &value);
         if (any)
             (void)lk_map_take(&table.map, id);
         pthread_mutex_unlock(&table.lock);
-        if (!any)
+        if (!any && !found)
             return;
         entry *e = (entry *)value;
-        ffi_object_unref(e->type, e->object); /* the runtime has stopped: nothing is told any more */
+        if (any)
+            ffi_object_unref(e->type, e->object); /* the runtime has stopped: nothing is told any more */
         free(e);
+        /* Taking moves what comes after: walk again until a whole walk finds nothing. */
+        at = any ? at : 0;
+        found = any;
     }
 }

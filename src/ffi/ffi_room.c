@@ -37,21 +37,36 @@ static lk_op_options how(ffi_op *op)
 
 /* ---- connect ------------------------------------------------------------------------------------------------------- */
 
-static const char *not_built_option(const Livekit__Proto__RoomOptions *o)
+static lk_ice_transport transport_of(const Livekit__Proto__RtcConfig *from)
 {
-    if (o->encryption)
-        return "connect: encryption: not built yet";
-    if (o->e2ee)
-        return "connect: e2ee: not built yet";
-    if (o->has_single_peer_connection && !o->single_peer_connection)
-        return "connect: single_peer_connection = false: not built yet";
-    if (o->rtc_config && o->rtc_config->has_ice_transport_type &&
-        o->rtc_config->ice_transport_type == LIVEKIT__PROTO__ICE_TRANSPORT_TYPE__TRANSPORT_RELAY)
-        return "connect: rtc_config.ice_transport_type RELAY: not built yet";
-    if (o->rtc_config && o->rtc_config->has_ice_transport_type &&
-        o->rtc_config->ice_transport_type == LIVEKIT__PROTO__ICE_TRANSPORT_TYPE__TRANSPORT_NOHOST)
-        return "connect: rtc_config.ice_transport_type NOHOST: not built yet";
-    return NULL;
+    if (!from || !from->has_ice_transport_type)
+        return LK_ICE_TRANSPORT_ALL;
+    switch ((int)from->ice_transport_type) {
+    case LIVEKIT__PROTO__ICE_TRANSPORT_TYPE__TRANSPORT_RELAY: return LK_ICE_TRANSPORT_RELAY;
+    case LIVEKIT__PROTO__ICE_TRANSPORT_TYPE__TRANSPORT_NOHOST: return LK_ICE_TRANSPORT_NO_HOST;
+    default: return LK_ICE_TRANSPORT_ALL;
+    }
+}
+
+/* `encryption` wins over the older `e2ee`. What is not built is refused by the engine, which names it. */
+static lk_encryption_type encryption_of(const Livekit__Proto__RoomOptions *from)
+{
+    const Livekit__Proto__E2eeOptions *e = from->encryption ? from->encryption : from->e2ee;
+    return e && e->has_encryption_type ? (lk_encryption_type)(int)e->encryption_type : LK_ENCRYPTION_NONE;
+}
+
+static void fill_ice_servers(ffi_call *c, const Livekit__Proto__RtcConfig *from, lk_room_options *o)
+{
+    if (!from || from->n_ice_servers == 0)
+        return;
+    lk_ice_server *list = (lk_ice_server *)ffi_alloc(&c->build, from->n_ice_servers * sizeof *list);
+    for (size_t i = 0; !c->build.bad && i < from->n_ice_servers; i++)
+        list[i] = (lk_ice_server){.urls = (const char *const *)from->ice_servers[i]->urls,
+                                  .url_count = from->ice_servers[i]->n_urls,
+                                  .username = from->ice_servers[i]->username,
+                                  .password = from->ice_servers[i]->password};
+    o->ice_servers = list;
+    o->ice_server_count = from->n_ice_servers;
 }
 
 static lk_err make_room(ffi_call *c, const Livekit__Proto__RoomOptions *from, uint64_t handle, lk_room **out)
@@ -64,15 +79,22 @@ static lk_err make_room(ffi_call *c, const Livekit__Proto__RoomOptions *from, ui
         o.adaptive_stream = from->adaptive_stream;
     if (from && from->has_dynacast)
         o.dynacast = from->dynacast;
+    if (from && from->has_single_peer_connection)
+        o.single_peer_connection = from->single_peer_connection;
     if (from && from->has_join_retries)
         o.join_retries = LK_MIN(from->join_retries, 100u);
     if (from && from->has_connect_timeout_ms)
         o.connect_timeout_msec = (uint32_t)LK_CLAMP(from->connect_timeout_ms, (uint64_t)100, (uint64_t)60000);
     if (from && from->other_sdks)
         o.other_sdks = from->other_sdks;
+    if (from) {
+        o.encryption = encryption_of(from);
+        o.ice_transport = transport_of(from->rtc_config);
+        fill_ice_servers(c, from->rtc_config, &o);
+    }
     o.hold_events = true;
     o.user_data = (void *)(uintptr_t)handle;
-    return lk_room_new(out, c->rt, &o);
+    return c->build.bad ? LK_ERR_NOMEM : lk_room_new(out, c->rt, &o);
 }
 
 bool ffi_do_connect(ffi_call *c, const Livekit__Proto__ConnectRequest *m, Livekit__Proto__ConnectResponse *r)
@@ -81,11 +103,6 @@ bool ffi_do_connect(ffi_call *c, const Livekit__Proto__ConnectRequest *m, Liveki
     if (!op)
         return ffi_reject_err(c, LK_ERR_NOMEM);
     r->async_id = op->async_id;
-    const char *not_built = m->options ? not_built_option(m->options) : NULL;
-    if (not_built) {
-        ffi_op_begun(c, op, LK_ERR_UNSUPPORTED, not_built);
-        return true;
-    }
     lk_op_options o = how(op);
     lk_err err = make_room(c, m->options, ffi_next_id(), &op->room);
     lk_room *room = op->room;

@@ -9,10 +9,12 @@ import time
 from livekit.rtc._proto import ffi_pb2
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIBRARIES = {"ours": ROOT / "build/liblivekit_ffi.so"}
 
 
-def stock_path():
+def path_of(library):
+    """The file of "ours" or "stock"; LK_INTEROP_LIBRARY names another file for ours."""
+    if library == "ours":
+        return pathlib.Path(os.environ.get("LK_INTEROP_LIBRARY", ROOT / "build/liblivekit_ffi.so"))
     import livekit.rtc
     return next(pathlib.Path(livekit.rtc.__file__).parent.glob("resources/*ffi*.so"))
 
@@ -62,7 +64,7 @@ class Library:
         body = ctypes.string_at(res.value, size.value) if handle else None
         return handle, body, untouched
 
-    def request(self, name, **fields):
+    def request(self, name, /, **fields):
         """Sends one request; returns the response's sub-message. Raises LookupError when it is refused."""
         request = ffi_pb2.FfiRequest()
         message = getattr(request, name)
@@ -104,9 +106,23 @@ class Library:
         return getattr(self.wait(lambda e: e.WhichOneof("message") == name and
                                  getattr(e, name).async_id == response.async_id, seconds, what=name)[1], name)
 
-    def room_event(self, name, start=0, seconds=20):
+    def room_event(self, name, start=0, seconds=20, room=None):
         return self.wait(lambda e: e.WhichOneof("message") == "room_event" and
-                         e.room_event.WhichOneof("message") == name, seconds, start, what=name)
+                         e.room_event.WhichOneof("message") == name and
+                         room in (None, e.room_event.room_handle), seconds, start, what=name)
+
+    def log(self, level, text, seconds=5):
+        """The first record of that level that contains text."""
+        end = time.monotonic() + seconds
+        with self.changed:
+            while True:
+                for record in self.logs:
+                    if record.level == level and text in record.message:
+                        return record
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"no log record with {text!r}; saw {[r.message for r in self.logs[-8:]]}")
+                self.changed.wait(left)
 
 
 def fill(message, key, value):
