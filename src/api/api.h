@@ -276,7 +276,6 @@ typedef enum api_cmd_kind {
     API_CMD_STREAM_CLOSE, /* stream */
     API_CMD_CANCEL,       /* room, op, number (lk_err) */
     API_CMD_SOURCE,       /* source: its clock may have to run */
-    API_CMD_CLOCK,        /* the earliest deadline of an operation may have changed */
 } api_cmd_kind;
 
 typedef struct api_cmd {

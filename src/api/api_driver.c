@@ -892,7 +892,7 @@ void api_driver_leave(api_driver *d, lk_usec now, lk_op op, lk_disconnect_reason
     /* What listens to a track of this room hears its end before the room does. */
     LK_LIST_EACH(&d->shell->streams, it) {
         lk_audio_stream *s = LK_CONTAINER(it, lk_audio_stream, link);
-        if (s->track && !s->track->is_local && s->track->room == d->room && s->sink)
+        if (s->track && !s->track->is_local && s->track->room == d->room)
             api_stream_end(s, false);
     }
     if (lk_session_disconnect(d->session, now, op ? op : silent_op(), reason) != LK_OK && op) {

@@ -118,6 +118,16 @@ typedef struct stop_task {
     api_shell *shell;
 } stop_task;
 
+static void tell_if_gone(api_shell *shell)
+{
+    if (!shell->stopping || shell->drivers.count > 0)
+        return;
+    pthread_mutex_lock(&shell->rt->lock);
+    shell->rt->drivers_gone = true;
+    pthread_cond_broadcast(&shell->rt->cond);
+    pthread_mutex_unlock(&shell->rt->lock);
+}
+
 /* Tells every room to leave and every stream to end; the drivers go when their sessions have. */
 static void on_stop(lk_task *task, lk_usec now)
 {
@@ -128,6 +138,7 @@ static void on_stop(lk_task *task, lk_usec now)
         api_driver_leave(api_driver_of(it), now, 0, LK_DISCONNECT_CLIENT_INITIATED);
     LK_LIST_EACH(&shell->streams, it)
         api_stream_end(LK_CONTAINER(it, lk_audio_stream, link), false);
+    tell_if_gone(shell); /* there may have been none */
 }
 
 static void on_kill(lk_task *task, lk_usec now)
@@ -161,21 +172,13 @@ void api_shell_stop(lk_runtime *rt)
         pthread_mutex_unlock(&rt->start_lock);
         return;
     }
+    pthread_mutex_lock(&rt->lock);
+    rt->drivers_gone = false;
+    pthread_mutex_unlock(&rt->lock);
     stop_task stop = {{NULL, on_stop}, shell};
     lk_loop_post(shell->loop, &stop.task);
     lk_usec until = lk_clock_now() + LK_SEC(1);
     pthread_mutex_lock(&rt->lock);
-    rt->drivers_gone = false;
-    pthread_mutex_unlock(&rt->lock);
-    api_cmd *clock = api_cmd_new(API_CMD_CLOCK, NULL); /* runs behind the stop: looks whether all are gone */
-    pthread_mutex_lock(&rt->lock);
-    if (clock) {
-        lk_list_push(&shell->cmds, &clock->link);
-        if (!shell->posted) {
-            shell->posted = true;
-            lk_loop_post(shell->loop, &shell->task);
-        }
-    }
     struct timespec t = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
     while (!rt->drivers_gone && pthread_cond_timedwait(&rt->cond, &rt->lock, &t) == 0)
         ;
@@ -300,16 +303,6 @@ static void stream_close(api_shell *shell, lk_audio_stream *s, lk_usec now)
     api_unref(s);
 }
 
-static void tell_if_gone(api_shell *shell)
-{
-    if (!shell->stopping || shell->drivers.count > 0)
-        return;
-    pthread_mutex_lock(&shell->rt->lock);
-    shell->rt->drivers_gone = true;
-    pthread_cond_broadcast(&shell->rt->cond);
-    pthread_mutex_unlock(&shell->rt->lock);
-}
-
 void api_shell_driver_gone(api_shell *shell)
 {
     tell_if_gone(shell);
@@ -340,9 +333,6 @@ static void run_commands(lk_task *task, lk_usec now)
             break;
         case API_CMD_CANCEL:
             give_up(shell, now, cmd->op, (lk_err)cmd->number);
-            break;
-        case API_CMD_CLOCK:
-            tell_if_gone(shell);
             break;
         default:
             api_driver_run(shell, cmd, now);
