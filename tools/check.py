@@ -22,6 +22,7 @@ STEPS = [
     ("house", [PYTHON, "-m", "pytest", "-q", "tests/house"]),
     ("unit tests", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "unit"]),
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "oom"]),
+    ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
 ]
 NIGHTLY = [
     ("build with sanitizers", ["tools/build.sh", "asan"]),

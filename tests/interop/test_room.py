@@ -224,7 +224,7 @@ def test_leaving_oneself(server, room):
             peers.Program("watch", "ours", server.url, peers.token("bob", room)) as bob:
         alice.wait("connected")
         bob.wait("connected")
-        bob.wait("participant_connected")
+        peers.wait_for(lambda: "alice" in bob.ask("room")["remotes"], 10, "bob to see alice")
         alice.say("disconnect")
         alice.wait("done", order="disconnect")
         assert alice.events("disconnected")[0]["args"] == [CLIENT_INITIATED]
