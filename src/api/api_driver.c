@@ -652,10 +652,11 @@ static void handle(api_driver *d, const lk_session_event *e, lk_usec now)
         if (box)
             put_box(d, box, e, p, pub, t);
         if (type == LK_EVENT_OP_DONE) {
-            /* The gate falls behind the answer to the connect and before everything else. */
-            (void)api_op_end(rt, e->op, &e->error, box);
+            /* The gate lets answers pass. It falls before that of the connect is told, for whoever hears that may open
+             * it at once. */
             if (is_connect && d->connected && d->room->options.hold_events)
                 api_gate(d->room, true);
+            (void)api_op_end(rt, e->op, &e->error, box);
         } else if (box) {
             api_push(box);
         }

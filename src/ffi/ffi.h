@@ -89,6 +89,7 @@ typedef struct ffi_call {
     Livekit__Proto__FfiResponse response;
     ffi_build build;
     lk_runtime *rt;
+    bool answered; /* the callback that says what is wrong is on its way */
     char why[LK_FFI_WHY_MAX]; /* of a rejection */
 } ffi_call;
 

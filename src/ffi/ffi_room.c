@@ -6,6 +6,8 @@
 
 #define EVENT(NAME) LIVEKIT__PROTO__FFI_EVENT__MESSAGE_##NAME
 
+static const char closed[] = "engine: connection error: engine is closed";
+
 /* ---- objects behind handles ------------------------------------------------------------------------------------ */
 
 /* A counted room from its own handle or that of a participant of it. NULL: rejected. */
@@ -154,7 +156,7 @@ bool ffi_do_get_session_stats(ffi_call *c, const Livekit__Proto__GetSessionStats
     if (op) {
         lk_op_options o = how(op);
         r->async_id = op->async_id;
-        ffi_op_begun(c, op, lk_room_get_stats(NULL, room, &o), "engine: connection error: engine is closed");
+        ffi_op_begun(c, op, lk_room_get_stats(NULL, room, &o), closed);
     }
     lk_room_unref(room);
     return op || ffi_reject_err(c, LK_ERR_NOMEM);
@@ -162,12 +164,19 @@ bool ffi_do_get_session_stats(ffi_call *c, const Livekit__Proto__GetSessionStats
 
 /* ---- what we tell about ourselves ---------------------------------------------------------------------------------------- */
 
-/* The common frame of requests by a participant's handle that end in a callback with an error text. */
+/* The common frame of requests by a participant's handle that end in a callback with an error text. NULL: rejected, or
+ * answered (c->answered): the participant is still there but its room is gone, which the callback says. */
 static lk_room *begin(ffi_call *c, uint64_t handle, uint32_t event, bool has, uint64_t given, ffi_op **op, uint64_t *async_id)
 {
-    lk_room *room = room_of(c, handle, FFI_PARTICIPANT);
-    if (!room)
+    const char *why;
+    lk_room *room = NULL;
+    lk_participant *participant = (lk_participant *)ffi_handle_get(handle, FFI_PARTICIPANT, &why);
+    if (!participant) {
+        ffi_reject(c, why);
         return NULL;
+    }
+    lk_err err = lk_participant_room(&room, participant);
+    lk_participant_unref(participant);
     *op = ffi_op_new(c, event, 2, has, given);
     if (!*op) {
         lk_room_unref(room);
@@ -175,12 +184,14 @@ static lk_room *begin(ffi_call *c, uint64_t handle, uint32_t event, bool has, ui
         return NULL;
     }
     *async_id = (*op)->async_id;
-    return room;
+    c->answered = err != LK_OK;
+    ffi_op_begun(c, *op, err, closed);
+    return err ? NULL : room;
 }
 
 static const char *closed_text(lk_err err)
 {
-    return err == LK_ERR_STATE || err == LK_ERR_CLOSED ? "engine: connection error: engine is closed" : NULL;
+    return err == LK_ERR_STATE || err == LK_ERR_CLOSED ? closed : NULL;
 }
 
 bool ffi_do_set_local_metadata(ffi_call *c, const Livekit__Proto__SetLocalMetadataRequest *m,
@@ -190,7 +201,7 @@ bool ffi_do_set_local_metadata(ffi_call *c, const Livekit__Proto__SetLocalMetada
     lk_room *room = begin(c, m->local_participant_handle, EVENT(SET_LOCAL_METADATA), m->has_request_async_id, m->request_async_id,
                           &op, &r->async_id);
     if (!room)
-        return false;
+        return c->answered;
     lk_op_options o = how(op);
     lk_err err = lk_room_set_metadata(NULL, room, m->metadata ? m->metadata : "", &o);
     ffi_op_begun(c, op, err, closed_text(err));
@@ -204,7 +215,7 @@ bool ffi_do_set_local_name(ffi_call *c, const Livekit__Proto__SetLocalNameReques
     lk_room *room =
         begin(c, m->local_participant_handle, EVENT(SET_LOCAL_NAME), m->has_request_async_id, m->request_async_id, &op, &r->async_id);
     if (!room)
-        return false;
+        return c->answered;
     lk_op_options o = how(op);
     lk_err err = lk_room_set_name(NULL, room, m->name ? m->name : "", &o);
     ffi_op_begun(c, op, err, closed_text(err));
@@ -224,7 +235,7 @@ bool ffi_do_set_local_attributes(ffi_call *c, const Livekit__Proto__SetLocalAttr
     lk_room *room = begin(c, m->local_participant_handle, EVENT(SET_LOCAL_ATTRIBUTES), m->has_request_async_id, m->request_async_id,
                           &op, &r->async_id);
     if (!room)
-        return false;
+        return c->answered;
     lk_op_options o = how(op);
     lk_err err = lk_room_set_attributes(NULL, room, list, m->n_attributes, &o);
     ffi_op_begun(c, op, err, closed_text(err));
@@ -262,7 +273,7 @@ bool ffi_do_publish_track(ffi_call *c, const Livekit__Proto__PublishTrackRequest
     lk_room *room = begin(c, m->local_participant_handle, EVENT(PUBLISH_TRACK), m->has_request_async_id, m->request_async_id, &op,
                           &r->async_id);
     if (!room)
-        return false;
+        return c->answered;
     lk_op_options o = how(op);
     lk_publish_options p;
     lk_publish_options_init(&p);
@@ -299,7 +310,7 @@ bool ffi_do_unpublish_track(ffi_call *c, const Livekit__Proto__UnpublishTrackReq
     lk_room *room = begin(c, m->local_participant_handle, EVENT(UNPUBLISH_TRACK), m->has_request_async_id, m->request_async_id, &op,
                           &r->async_id);
     if (!room)
-        return false;
+        return c->answered;
     lk_op_options o = how(op);
     lk_err err = lk_room_unpublish(NULL, room, m->track_sid ? m->track_sid : "", &o);
     ffi_op_begun(c, op, err, closed_text(err));
@@ -352,7 +363,7 @@ bool ffi_do_get_stats(ffi_call *c, const Livekit__Proto__GetStatsRequest *m, Liv
         r->async_id = op->async_id;
         ffi_op_begun(c, op, lk_track_get_stats(NULL, t, &o),
                      lk_track_is_local(t) ? "room failure: no transceiver found for track"
-                                          : "engine: connection error: engine is closed");
+                                          : closed);
     }
     lk_track_unref(t);
     return op || ffi_reject_err(c, LK_ERR_NOMEM);
