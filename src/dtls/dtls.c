@@ -246,6 +246,14 @@ static bool fingerprint_matches(const lk_dtls *d)
     return ok && lk_memcmp_ct(actual, want.p, want.len) == 0;
 }
 
+void lk_dtls_split(lk_dtls_keys *k, bool client, const uint8_t *block, size_t key, size_t salt)
+{
+    memcpy(client ? k->local_key : k->remote_key, block, key);
+    memcpy(client ? k->remote_key : k->local_key, block + key, key);
+    memcpy(client ? k->local_salt : k->remote_salt, block + 2 * key, salt);
+    memcpy(client ? k->remote_salt : k->local_salt, block + 2 * key + salt, salt);
+}
+
 static bool export_keys(const lk_dtls *d, lk_dtls_keys *k)
 {
     SSL *ssl = (SSL *)d->ssl;
@@ -257,11 +265,7 @@ static bool export_keys(const lk_dtls *d, lk_dtls_keys *k)
     size_t key = p->id == SRTP_AEAD_AES_256_GCM ? 32 : 16, salt = p->id == SRTP_AES128_CM_SHA1_80 ? 14 : 12;
     if (SSL_export_keying_material(ssl, block, 2 * (key + salt), "EXTRACTOR-dtls_srtp", 19, NULL, 0, 0) != 1)
         return false;
-    bool client = d->role == LK_DTLS_CLIENT; /* client key, server key, client salt, server salt [RFC5764 s4.2] */
-    memcpy(client ? k->local_key : k->remote_key, block, key);
-    memcpy(client ? k->remote_key : k->local_key, block + key, key);
-    memcpy(client ? k->local_salt : k->remote_salt, block + 2 * key, salt);
-    memcpy(client ? k->remote_salt : k->local_salt, block + 2 * key + salt, salt);
+    lk_dtls_split(k, d->role == LK_DTLS_CLIENT, block, key, salt);
     lk_secure_zero(block, sizeof block);
     return true;
 }

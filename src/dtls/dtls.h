@@ -62,6 +62,9 @@ typedef struct lk_dtls {
     uint64_t dropped;
 } lk_dtls;
 
+/* Takes exported keying material apart: client key, server key, client salt, server salt. [RFC5764 s4.2] */
+void lk_dtls_split(lk_dtls_keys *k, bool client, const uint8_t *block, size_t key_len, size_t salt_len);
+
 void lk_dtls_init(lk_dtls *d, const lk_env *env, lk_dtls_context *context);
 void lk_dtls_deinit(lk_dtls *d);
 /* "sha-256 AB:CD:...": from the peer's description; may come before or after the handshake. INVALID for an

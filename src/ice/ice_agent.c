@@ -219,6 +219,12 @@ lk_err lk_ice_set_remote(lk_ice *ice, lk_usec now, lk_str ufrag, lk_str pwd, boo
     return LK_OK;
 }
 
+/* Multicast or broadcast: checks sent there would hit others. [RFC8445 s5.1.1.1] */
+static bool is_group(const lk_addr *a)
+{
+    return a->family == 6 ? a->ip[0] == 0xff : a->ip[0] >= 224;
+}
+
 lk_err lk_ice_add_remote(lk_ice *ice, lk_usec now, lk_str line)
 {
     lk_ice_line parsed;
@@ -227,7 +233,7 @@ lk_err lk_ice_add_remote(lk_ice *ice, lk_usec now, lk_str line)
     if (err != LK_OK)
         return err;
     if (parsed.component != 1 || !lk_str_ieq(parsed.protocol, "udp") || parsed.port == 0 ||
-        !lk_addr_parse_ip(&c.addr, parsed.address) || lk_addr_is_unspecified(&c.addr))
+        !lk_addr_parse_ip(&c.addr, parsed.address) || lk_addr_is_unspecified(&c.addr) || is_group(&c.addr))
         return LK_OK;
     c.addr.port = parsed.port;
     c.priority = parsed.priority;

@@ -61,6 +61,16 @@ static bool parse_pairs(lk_ice_line *c, lk_str s)
     return true;
 }
 
+/* A number that is no address; names (mDNS, FQDN) are legal. */
+static bool is_address(lk_str s)
+{
+    lk_addr ignored;
+    bool numeric = true;
+    for (size_t i = 0; i < s.len; i++)
+        numeric = numeric && ((s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '.');
+    return !numeric || lk_addr_parse_ip(&ignored, s);
+}
+
 lk_err lk_ice_line_parse(lk_ice_line *out, lk_str line)
 {
     lk_ice_line c = {0};
@@ -89,6 +99,8 @@ lk_err lk_ice_line_parse(lk_ice_line *out, lk_str line)
     if (!next_word(&line, &c.address) || !next_word(&line, &word) || !lk_str_u64(word, 65535, &n))
         return LK_ERR_WIRE;
     c.port = (uint16_t)n;
+    if (!is_address(c.address))
+        return LK_ERR_WIRE;
     if (!next_word(&line, &word) || !lk_str_eq(word, "typ") || !next_word(&line, &c.type) || !known_type(c.type))
         return LK_ERR_WIRE;
     c.rest = line;

@@ -512,7 +512,8 @@ static void on_rtp(lk_pc *pc, lk_usec now, size_t len)
         return;
     }
     lk_pc_receiver *r = s->receiver;
-    if (r->rtx_ssrc == p.ssrc) {
+    bool resent = r->rtx_ssrc == p.ssrc;
+    if (resent) {
         uint8_t copy[LK_RTP_PACKET_MAX];
         memcpy(copy, pc->rx, len);
         size_t n = lk_nack_unwrap_rtx(pc->rx, sizeof pc->rx, copy, len, s->codec.pt, r->ssrc);
@@ -521,7 +522,7 @@ static void on_rtp(lk_pc *pc, lk_usec now, size_t len)
         if (n == 0 || lk_rtp_parse(&p, pc->rx, n) != LK_OK)
             return;
     }
-    lk_rtp_stats_receive(&r->stats, now, p.seq, p.ts, p.payload_len, p.header_len, p.padding_len);
+    lk_rtp_stats_receive(&r->stats, now, p.seq, p.ts, p.payload_len, p.header_len, p.padding_len, resent);
     r->received_since_report = true;
     wake_reports(pc, now);
     if (r->nack) {

@@ -7,7 +7,7 @@ void lk_rtp_stats_init(lk_rtp_stats *s, uint32_t clock_rate)
 }
 
 void lk_rtp_stats_receive(lk_rtp_stats *s, lk_usec now, uint16_t seq, uint32_t ts, size_t payload_len, size_t header_len,
-                          size_t padding_len)
+                          size_t padding_len, bool resent)
 {
     int64_t at = lk_unwrap16_peek(&s->seq, seq);
     /* Whole seconds and the rest apart, so that a long uptime does not overflow. */
@@ -15,7 +15,7 @@ void lk_rtp_stats_receive(lk_rtp_stats *s, lk_usec now, uint16_t seq, uint32_t t
     uint32_t transit = (uint32_t)ticks - ts;
     if (!s->started) {
         s->first = s->highest = at;
-    } else if (at > s->highest) { /* what was sent again came late on purpose: no jitter */
+    } else if (!resent) {
         int32_t d = (int32_t)(transit - s->transit);
         uint32_t size = d < 0 ? 0u - (uint32_t)d : (uint32_t)d;
         s->jitter_q4 += size - ((s->jitter_q4 + 8) >> 4);

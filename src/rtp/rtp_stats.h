@@ -19,9 +19,9 @@ typedef struct lk_rtp_stats {
 } lk_rtp_stats;
 
 void lk_rtp_stats_init(lk_rtp_stats *s, uint32_t clock_rate);
-/* A packet of the source arrived; duplicates count as received. */
+/* A packet of the source arrived; duplicates count as received. resent: it came late on purpose and says nothing of jitter. */
 void lk_rtp_stats_receive(lk_rtp_stats *s, lk_usec now, uint16_t seq, uint32_t ts, size_t payload_len, size_t header_len,
-                          size_t padding_len);
+                          size_t padding_len, bool resent);
 void lk_rtp_stats_on_sr(lk_rtp_stats *s, lk_usec now, uint64_t ntp);
 /* Negative when duplicates outnumber losses. */
 int64_t lk_rtp_stats_lost(const lk_rtp_stats *s);

@@ -15,15 +15,16 @@
 
 typedef struct profile_row {
     lk_srtp_profile id;
-    size_t key_len, salt_len, tag_len;
+    size_t key_len, salt_len, rtp_tag_len, rtcp_tag_len;
     bool gcm;
     const char *name;
 } profile_row;
 
 static const profile_row profiles[] = {
-    {LK_SRTP_AES128_CM_SHA1_80, 16, 14, CM_TAG, false, "AES_CM_128_HMAC_SHA1_80"},
-    {LK_SRTP_AEAD_AES_128_GCM, 16, 12, GCM_TAG, true, "AEAD_AES_128_GCM"},
-    {LK_SRTP_AEAD_AES_256_GCM, 32, 12, GCM_TAG, true, "AEAD_AES_256_GCM"},
+    {LK_SRTP_AES128_CM_SHA1_80, 16, 14, CM_TAG, CM_TAG, false, "AES_CM_128_HMAC_SHA1_80"},
+    {LK_SRTP_AES128_CM_SHA1_32, 16, 14, 4, CM_TAG, false, "AES_CM_128_HMAC_SHA1_32"},
+    {LK_SRTP_AEAD_AES_128_GCM, 16, 12, GCM_TAG, GCM_TAG, true, "AEAD_AES_128_GCM"},
+    {LK_SRTP_AEAD_AES_256_GCM, 32, 12, GCM_TAG, GCM_TAG, true, "AEAD_AES_256_GCM"},
 };
 
 static const profile_row *row_of(lk_srtp_profile p)
@@ -133,14 +134,14 @@ static lk_err open_half(const lk_srtp *s, lk_srtp_keys *k)
 /* ---- one packet ----------------------------------------------------------------------------------- */
 
 static bool cm_tag(lk_srtp_keys *k, const uint8_t *data, size_t len, const uint8_t *more, size_t more_len,
-                   uint8_t out[CM_TAG])
+                   uint8_t *out, size_t out_len)
 {
     EVP_MAC_CTX *m = (EVP_MAC_CTX *)k->mac_ctx;
     uint8_t full[LK_SHA1_LEN];
     size_t n = 0;
     bool ok = EVP_MAC_init(m, NULL, 0, NULL) == 1 && EVP_MAC_update(m, data, len) == 1 &&
               (!more_len || EVP_MAC_update(m, more, more_len) == 1) && EVP_MAC_final(m, full, &n, sizeof full) == 1;
-    memcpy(out, full, CM_TAG);
+    memcpy(out, full, out_len);
     return ok;
 }
 
@@ -271,7 +272,7 @@ lk_err lk_srtp_protect_rtp(lk_srtp *s, uint8_t *p, size_t *len, size_t cap)
     size_t head = rtp_header_len(p, *len);
     if (!head)
         return LK_ERR_WIRE;
-    if (cap < *len || cap - *len < row->tag_len)
+    if (cap < *len || cap - *len < row->rtp_tag_len)
         return LK_ERR_FULL;
     lk_err err = open_half(s, &s->rtp);
     if (err != LK_OK)
@@ -300,14 +301,14 @@ lk_err lk_srtp_protect_rtp(lk_srtp *s, uint8_t *p, size_t *len, size_t cap)
         ok = gcm_seal(&s->rtp, iv, p, head, NULL, 0, p + head, *len - head);
     } else {
         ok = cm_crypt(&s->rtp, ssrc, index, p + head, *len - head) &&
-             cm_tag(&s->rtp, p, *len, roc, sizeof roc, p + *len);
+             cm_tag(&s->rtp, p, *len, roc, sizeof roc, p + *len, row->rtp_tag_len);
     }
     if (!ok)
         return LK_ERR_INTERNAL;
     if (!t->started || index > t->index)
         t->index = index;
     t->started = true;
-    *len += row->tag_len;
+    *len += row->rtp_tag_len;
     return LK_OK;
 }
 
@@ -321,7 +322,8 @@ static bool open_rtp_at(lk_srtp *s, const profile_row *row, uint64_t index, size
     }
     uint8_t roc[4], tag[CM_TAG];
     lk_put_u32(roc, (uint32_t)(index >> 16));
-    return cm_tag(&s->rtp, p, body_end, roc, sizeof roc, tag) && lk_memcmp_ct(tag, p + body_end, CM_TAG) == 0 &&
+    return cm_tag(&s->rtp, p, body_end, roc, sizeof roc, tag, sizeof tag) &&
+           lk_memcmp_ct(tag, p + body_end, row->rtp_tag_len) == 0 &&
            cm_crypt(&s->rtp, ssrc, index, p + head, body_end - head);
 }
 
@@ -329,14 +331,14 @@ lk_err lk_srtp_unprotect_rtp(lk_srtp *s, uint8_t *p, size_t *len)
 {
     const profile_row *row = row_of(s->profile);
     size_t head = rtp_header_len(p, *len);
-    if (!head || *len < head + row->tag_len || *len > PACKET_MAX)
+    if (!head || *len < head + row->rtp_tag_len || *len > PACKET_MAX)
         return LK_ERR_WIRE;
     lk_err err = open_half(s, &s->rtp);
     if (err != LK_OK)
         return err;
     uint32_t ssrc = lk_get_u32(p + 8);
     uint16_t seq = lk_get_u16(p + 2);
-    size_t body_end = *len - row->tag_len;
+    size_t body_end = *len - row->rtp_tag_len;
     lk_srtp_stream *t = find_stream(s, ssrc);
     bool started = t && t->started;
     uint64_t index = seq;
@@ -376,7 +378,7 @@ lk_err lk_srtp_protect_rtcp(lk_srtp *s, uint8_t *p, size_t *len, size_t cap)
     const profile_row *row = row_of(s->profile);
     if (*len < 8 || (p[0] >> 6) != 2)
         return LK_ERR_WIRE;
-    if (cap < *len || cap - *len < row->tag_len + RTCP_WORD)
+    if (cap < *len || cap - *len < row->rtcp_tag_len + RTCP_WORD)
         return LK_ERR_FULL;
     lk_err err = open_half(s, &s->rtcp);
     if (err != LK_OK)
@@ -399,26 +401,26 @@ lk_err lk_srtp_protect_rtcp(lk_srtp *s, uint8_t *p, size_t *len, size_t cap)
     } else {
         ok = cm_crypt(&s->rtcp, ssrc, index, p + 8, *len - 8);
         memcpy(p + *len, word, sizeof word);
-        ok = ok && cm_tag(&s->rtcp, p, *len + RTCP_WORD, NULL, 0, p + *len + RTCP_WORD);
+        ok = ok && cm_tag(&s->rtcp, p, *len + RTCP_WORD, NULL, 0, p + *len + RTCP_WORD, CM_TAG);
     }
     if (!ok)
         return LK_ERR_INTERNAL;
     t->rtcp_index = index;
     t->rtcp_started = true;
-    *len += row->tag_len + RTCP_WORD;
+    *len += row->rtcp_tag_len + RTCP_WORD;
     return LK_OK;
 }
 
 lk_err lk_srtp_unprotect_rtcp(lk_srtp *s, uint8_t *p, size_t *len)
 {
     const profile_row *row = row_of(s->profile);
-    if (*len < 8 + row->tag_len + RTCP_WORD || (p[0] >> 6) != 2 || *len > PACKET_MAX)
+    if (*len < 8 + row->rtcp_tag_len + RTCP_WORD || (p[0] >> 6) != 2 || *len > PACKET_MAX)
         return LK_ERR_WIRE;
     lk_err err = open_half(s, &s->rtcp);
     if (err != LK_OK)
         return err;
     uint32_t ssrc = lk_get_u32(p + 4);
-    size_t body_end = *len - row->tag_len - RTCP_WORD;
+    size_t body_end = *len - row->rtcp_tag_len - RTCP_WORD;
     const uint8_t *word = row->gcm ? p + *len - RTCP_WORD : p + body_end;
     uint32_t value = lk_get_u32(word), index = value & ~RTCP_E_FLAG;
     bool encrypted = (value & RTCP_E_FLAG) != 0;
@@ -436,7 +438,7 @@ lk_err lk_srtp_unprotect_rtcp(lk_srtp *s, uint8_t *p, size_t *len)
                        : gcm_open(&s->rtcp, iv, p, body_end, w, sizeof w, p + body_end, 0, p + body_end);
     } else {
         uint8_t tag[CM_TAG];
-        ok = cm_tag(&s->rtcp, p, body_end + RTCP_WORD, NULL, 0, tag) &&
+        ok = cm_tag(&s->rtcp, p, body_end + RTCP_WORD, NULL, 0, tag, CM_TAG) &&
              lk_memcmp_ct(tag, p + body_end + RTCP_WORD, CM_TAG) == 0 &&
              (!encrypted || cm_crypt(&s->rtcp, ssrc, index, p + 8, body_end - 8));
     }

@@ -21,6 +21,7 @@
 typedef enum lk_srtp_profile {
     LK_SRTP_NONE = 0,
     LK_SRTP_AES128_CM_SHA1_80 = 0x0001,
+    LK_SRTP_AES128_CM_SHA1_32 = 0x0002, /* never offered [RFC8827 s6.5]; for peers of other signalling */
     LK_SRTP_AEAD_AES_128_GCM = 0x0007,
     LK_SRTP_AEAD_AES_256_GCM = 0x0008,
 } lk_srtp_profile;
