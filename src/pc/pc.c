@@ -566,8 +566,8 @@ static void on_report_block(lk_pc *pc, lk_usec now, const lk_rtcp_report *b)
     t->report = *b;
     t->report_at = now;
     uint64_t sent = t->packets - t->packets_then, resent = t->history.resent_packets - t->resent_then;
-    uint8_t asked = sent ? (uint8_t)LK_MIN(resent * 256 / sent, UINT64_C(255)) : 0;
-    t->asked_again = LK_MAX(asked, (uint8_t)(t->asked_again * 7 / 8));
+    uint64_t asked = sent ? LK_MIN(resent * 256 / sent, UINT64_C(255)) : 0, decayed = t->asked_again * 7u / 8;
+    t->asked_again = (uint8_t)LK_MAX(asked, decayed);
     t->packets_then = t->packets;
     t->resent_then = t->history.resent_packets;
     if (!b->lsr)
