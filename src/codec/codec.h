@@ -4,13 +4,14 @@
  * In:      48 kHz samples, or payloads of one RTP packet each.
  * Out:     payloads, or samples; concealment where a payload is missing.
  * Owner:   encoder and decoder are heap objects of media/; one thread at a time.
- * Limits:  1 or 2 channels; payloads up to LK_CODEC_PAYLOAD_MAX; packets up to 120 ms.
+ * Limits:  1 or 2 channels; packets up to 120 ms; payloads: LK_CODEC_PAYLOAD_MAX is made at most, LK_CODEC_PACKET_MAX taken.
  * Deviates: none.
  */
 #pragma once
 #include "base/lk_base.h"
 
 #define LK_CODEC_PAYLOAD_MAX 1275
+#define LK_CODEC_PACKET_MAX 1500
 #define LK_CODEC_FRAMES_MAX 5760 /* 120 ms at 48 kHz */
 
 typedef struct lk_audio_encoder_config {

@@ -99,7 +99,7 @@ static lk_err decoder_new(lk_audio_decoder **out, const lk_env *env, uint32_t ch
 
 static size_t duration(lk_bytes p)
 {
-    if (p.len == 0 || p.len > LK_CODEC_PAYLOAD_MAX)
+    if (p.len == 0 || p.len > LK_CODEC_PACKET_MAX)
         return 0;
     int n = opus_packet_get_nb_samples(p.data, (opus_int32)p.len, RATE);
     return n > 0 ? (size_t)n : 0;

@@ -46,12 +46,45 @@ uint8_t lk_dsp_level_code(double rms)
     return (uint8_t)LK_CLAMP(-20.0 * log10(rms) + 0.5, 0.0, 127.0);
 }
 
+#define METER_BLOCKS 10
+#define METER_CARRY 0.25 /* of a peak into the next tenth, so that the level falls softly */
+
+void lk_dsp_meter_add(lk_dsp_meter *m, const int16_t *samples, size_t count, double seconds)
+{
+    double peak = lk_dsp_level_of(samples, count).peak;
+    m->peak = LK_MAX(m->peak, peak);
+    if (++m->blocks >= METER_BLOCKS) {
+        m->level = m->peak;
+        m->peak *= METER_CARRY;
+        m->blocks = 0;
+    }
+    m->energy += m->level * m->level * seconds;
+    m->duration += seconds;
+}
+
+#define VAD_QUIET_DB -60.0     /* below it nobody speaks */
+#define VAD_LOUD_DB -35.0      /* the floor does not rise above it: so loud is no background */
+#define VAD_ABOVE_DB 9.0
+#define VAD_RISE_DB 0.04       /* of the floor per block: 2 dB a second */
+#define VAD_HOLD 10            /* 200 ms: the end of a word, and between two */
+
+bool lk_dsp_vad_add(lk_dsp_vad *v, double rms)
+{
+    double db = rms > 1e-6 ? 20.0 * log10(rms) : -120.0;
+    if (!v->started)
+        v->floor_db = LK_MIN(db, VAD_LOUD_DB - VAD_ABOVE_DB * 2);
+    v->started = true;
+    v->floor_db = LK_MIN(LK_MIN(v->floor_db + VAD_RISE_DB, VAD_LOUD_DB), LK_MAX(db, VAD_QUIET_DB - VAD_ABOVE_DB));
+    if (db > VAD_QUIET_DB && db > v->floor_db + VAD_ABOVE_DB)
+        v->hold = VAD_HOLD + 1;
+    v->hold -= v->hold > 0;
+    return v->hold > 0;
+}
+
 /* ---- stretching: overlap-add at the pitch period ---------------------------------------------------------- */
 
 #define DECIMATE 6            /* lags are first sought at 8 kHz */
-#define LAG_MIN 120           /* 2.5 ms */
 #define WINDOW 480            /* 10 ms are compared */
-#define GOOD_CORRELATION 0.9
 #define SILENCE_RMS 60.0      /* of 32768: nobody hears where it is cut */
 
 /* Likeness of the 10 ms at 0 and at lag, -1..1. */
@@ -67,22 +100,26 @@ static double correlation(const int16_t *s, size_t lag, uint32_t channels, size_
     return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
 }
 
-/* The best lag; 0 when the sound does not repeat itself. */
-static size_t find_lag(const int16_t *s, size_t frames, uint32_t channels)
+/* The best lag of those allowed; 0 when the sound does not repeat itself. */
+static size_t find_lag(const int16_t *s, size_t frames, uint32_t channels, size_t max_lag, double likeness)
 {
-    size_t best = LAG_MIN;
+    size_t best = LK_DSP_STRETCH_MIN_LAG;
     double most = -1;
-    size_t last = LK_MIN((size_t)LK_DSP_STRETCH_MAX_LAG, frames - WINDOW);
-    for (size_t lag = LAG_MIN; lag <= last; lag += DECIMATE) {
+    size_t last = LK_MIN(LK_MIN((size_t)LK_DSP_STRETCH_MAX_LAG, max_lag), frames - WINDOW);
+    if (last < LK_DSP_STRETCH_MIN_LAG)
+        return 0;
+    if (lk_dsp_level_of(s, (last + WINDOW) * channels).rms * 32768.0 < SILENCE_RMS)
+        return last;
+    for (size_t lag = LK_DSP_STRETCH_MIN_LAG; lag <= last; lag += DECIMATE) {
         double c = correlation(s, lag, channels, DECIMATE);
         if (c > most) {
             most = c;
             best = lag;
         }
     }
-    if (lk_dsp_level_of(s, (last + WINDOW) * channels).rms * 32768.0 < SILENCE_RMS)
-        return last;
-    size_t from = best > LAG_MIN + DECIMATE ? best - DECIMATE : LAG_MIN, to = LK_MIN(best + DECIMATE, last);
+    size_t from = best > LK_DSP_STRETCH_MIN_LAG + DECIMATE ? best - DECIMATE : LK_DSP_STRETCH_MIN_LAG,
+           to = LK_MIN(best + DECIMATE, last);
+    most = -1;
     for (size_t lag = from; lag <= to; lag++) {
         double c = correlation(s, lag, channels, 2);
         if (c > most) {
@@ -90,7 +127,7 @@ static size_t find_lag(const int16_t *s, size_t frames, uint32_t channels)
             best = lag;
         }
     }
-    return most >= GOOD_CORRELATION ? best : 0;
+    return most >= likeness ? best : 0;
 }
 
 static int16_t blend(int16_t from, int16_t to, size_t i, size_t n)
@@ -98,11 +135,11 @@ static int16_t blend(int16_t from, int16_t to, size_t i, size_t n)
     return (int16_t)(((int32_t)from * (int32_t)(n - i) + (int32_t)to * (int32_t)i) / (int32_t)n);
 }
 
-size_t lk_dsp_accelerate(int16_t *s, size_t frames, uint32_t channels)
+size_t lk_dsp_accelerate(int16_t *s, size_t frames, uint32_t channels, size_t max_lag, double likeness)
 {
     if (frames < LK_DSP_STRETCH_MIN)
         return frames;
-    size_t lag = find_lag(s, frames, channels);
+    size_t lag = find_lag(s, frames, channels, max_lag, likeness);
     if (lag == 0)
         return frames;
     size_t fade = LK_MIN(lag, frames - lag);
@@ -113,11 +150,11 @@ size_t lk_dsp_accelerate(int16_t *s, size_t frames, uint32_t channels)
     return frames - lag;
 }
 
-size_t lk_dsp_expand(int16_t *s, size_t frames, size_t cap, uint32_t channels)
+size_t lk_dsp_expand(int16_t *s, size_t frames, size_t cap, uint32_t channels, size_t max_lag, double likeness)
 {
     if (frames < LK_DSP_STRETCH_MIN)
         return frames;
-    size_t lag = find_lag(s, frames, channels);
+    size_t lag = find_lag(s, frames, channels, max_lag, likeness);
     if (lag == 0 || frames + lag > cap)
         return frames;
     /* s[0..lag) is played, then faded back to itself: from s[lag..] to s[0..] over one period. */

@@ -21,9 +21,33 @@ lk_dsp_level lk_dsp_level_of(const int16_t *samples, size_t count);
 /* 0 loud .. 127 silent: -dBov of an rms. [RFC6464 s3] */
 uint8_t lk_dsp_level_code(double rms);
 
+/* Level and energy as statistics show them: the peak of the last tenth of a second, its square summed over time.
+ * Zero-initialise. */
+typedef struct lk_dsp_meter {
+    double level;    /* 0..1 */
+    double energy;   /* level^2 * seconds */
+    double duration; /* seconds */
+    double peak;     /* of the tenth under way */
+    uint32_t blocks;
+} lk_dsp_meter;
+/* One block, about 10 ms; count: all channels together. */
+void lk_dsp_meter_add(lk_dsp_meter *m, const int16_t *samples, size_t count, double seconds);
+
+/* Does somebody speak? Louder than the background by far, where the background is the quietest of late. Zero-initialise. */
+typedef struct lk_dsp_vad {
+    bool started;
+    double floor_db;
+    uint32_t hold; /* blocks that still count as speech after the last loud one */
+} lk_dsp_vad;
+/* One block of 20 ms with that rms (0..1). */
+bool lk_dsp_vad_add(lk_dsp_vad *v, double rms);
+
 #define LK_DSP_STRETCH_MIN 1440 /* 30 ms at 48 kHz: what a stretch needs to look at */
-#define LK_DSP_STRETCH_MAX_LAG 720 /* 15 ms: the most it adds or takes away */
+#define LK_DSP_STRETCH_MIN_LAG 120 /* 2.5 ms: the least it adds or takes away */
+#define LK_DSP_STRETCH_MAX_LAG 720 /* 15 ms: the most */
+#define LK_DSP_STRETCH_INAUDIBLE 0.9
 /* Takes one pitch period out of (or, for expand, puts one into) the first `frames` of samples, in place, where the sound
- * repeats itself well enough or is near silence. cap: room in frames. Returns the new length; the same: nothing was done. */
-size_t lk_dsp_accelerate(int16_t *samples, size_t frames, uint32_t channels);
-size_t lk_dsp_expand(int16_t *samples, size_t frames, size_t cap, uint32_t channels);
+ * repeats itself well enough or is near silence. At most max_lag frames. likeness: how well it has to repeat itself, as a
+ * correlation; -1: in any case. cap: room in frames. Returns the new length; the same: nothing was done. */
+size_t lk_dsp_accelerate(int16_t *samples, size_t frames, uint32_t channels, size_t max_lag, double likeness);
+size_t lk_dsp_expand(int16_t *samples, size_t frames, size_t cap, uint32_t channels, size_t max_lag, double likeness);

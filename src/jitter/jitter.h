@@ -17,6 +17,7 @@
 #define LK_JITTER_PACKETS_MAX 256
 #define LK_JITTER_BUCKETS 200 /* of 5 ms: 1 s */
 #define LK_JITTER_MINIMA 8    /* of 250 ms: 2 s */
+#define LK_JITTER_SEEN 512    /* sequence numbers back from the newest that are known to have come or not */
 
 typedef struct lk_jitter_packet {
     int64_t seq, ts; /* unwrapped; 48 kHz ticks */
@@ -25,6 +26,11 @@ typedef struct lk_jitter_packet {
     uint16_t len, cap;
     uint8_t *data;
 } lk_jitter_packet;
+
+typedef struct lk_jitter_delays {
+    float histogram[LK_JITTER_BUCKETS];
+    float weight;
+} lk_jitter_delays;
 
 typedef struct lk_jitter {
     const lk_env *env;
@@ -37,9 +43,17 @@ typedef struct lk_jitter {
     uint32_t last_frames;      /* length of the last packet */
     lk_usec minima[LK_JITTER_MINIMA];
     lk_usec minimum_since;
-    lk_usec base; /* arrival minus media time of the fastest packet */
-    float histogram[LK_JITTER_BUCKETS];
-    float weight;
+    lk_usec base, base_rest; /* arrival minus media time of the fastest packet */
+    lk_jitter_delays known;  /* fading */
+    lk_jitter_delays recent; /* since the last packet that came late by the standards of known */
+    uint64_t seen[LK_JITTER_SEEN / 64];
+    bool repaired; /* the newest loss that a later packet makes good */
+    int64_t repaired_seq;
+    lk_usec repair_usec; /* how late such sound comes, on average */
+    float repair_weight; /* how much of it there was, fading as known */
+    bool jumped; /* the packet before was far from all others */
+    uint16_t jump_seq;
+    uint32_t jump_ts;
     lk_usec target_usec;
     lk_usec stalled_usec; /* concealed without advancing */
     uint64_t late, duplicates, dropped, received;
@@ -49,9 +63,14 @@ void lk_jitter_init(lk_jitter *j, const lk_env *env);
 void lk_jitter_deinit(lk_jitter *j);
 
 /* frames: length of the packet in 48 kHz ticks, > 0. payload is copied. redundant: sent again behind a later packet; it counts
- * only when it is the first to come. NOMEM; STATE: too late or a duplicate (counted unless redundant). */
+ * only when it is the first to come. LIMIT: no frames, or too long; NOMEM; STATE: too late, a duplicate (both counted unless
+ * redundant), or the first of what may be another stream (more than 3000 numbers or 10 s away), taken with the second. */
 LK_NODISCARD lk_err lk_jitter_put(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival, lk_bytes payload,
                                   bool redundant);
+
+/* After the put of a packet that also holds the one before (in-band FEC): if that one is missing, this is how late its sound
+ * comes, and the target shall allow for it. seq, ts, frames: of the missing one. */
+void lk_jitter_learn_repair(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival);
 
 typedef enum lk_jitter_action {
     LK_JITTER_WAIT,    /* nothing to play yet: silence */
@@ -70,8 +89,8 @@ lk_jitter_next lk_jitter_decide(lk_jitter *j, lk_usec now, size_t buffered);
 
 /* How far playout is behind the fastest packet when `buffered` decoded frames wait to be played. */
 lk_usec lk_jitter_delay(const lk_jitter *j, lk_usec now, size_t buffered);
-/* -1: too little delay, slow down; +1: too much, speed up; 0. */
-int lk_jitter_steer(const lk_jitter *j, lk_usec now, size_t buffered);
+/* How much delay is too much (above 0: speed up) or missing (below 0: slow down); 0: near enough. */
+lk_usec lk_jitter_steer(const lk_jitter *j, lk_usec now, size_t buffered);
 static inline lk_usec lk_jitter_target(const lk_jitter *j) { return j->target_usec; }
 /* Playable media that waits, in ticks. */
 uint32_t lk_jitter_waiting(const lk_jitter *j);

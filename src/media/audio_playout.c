@@ -5,6 +5,9 @@
 
 #define PCM_FRAMES (LK_CODEC_FRAMES_MAX * 3)
 #define STRETCH_PAUSE_USEC 30000
+#define OVERSHOOT_USEC 4000 /* a stretch may go past the target by this */
+#define HURRY_USEC 60000
+#define ROUGH_USEC 200000
 #define SILENT_AFTER 20 /* ticks: a codec's concealment has faded out by then */
 
 void lk_playout_init(lk_playout *p, const lk_env *env, const lk_audio_codec_ops *codec)
@@ -56,6 +59,8 @@ void lk_playout_put(lk_playout *p, uint16_t seq, uint32_t ts, lk_usec arrival, l
         p->c.fec_discarded += !taken;
     } else if (!taken) {
         p->c.discarded++;
+    } else if (p->codec->has_fec(payload)) {
+        lk_jitter_learn_repair(&p->jitter, (uint16_t)(seq - 1), ts - (uint32_t)frames, (uint32_t)frames, arrival);
     }
 }
 
@@ -76,7 +81,9 @@ static void count_concealed(lk_playout *p, size_t frames, bool lost)
 static void conceal(lk_playout *p, size_t frames, bool lost)
 {
     int16_t *out = p->pcm + p->count * p->channels;
-    if (p->silent_for > SILENT_AFTER || p->codec->conceal(p->decoder, out, frames) != LK_OK)
+    /* In a pause the codec goes on with the background noise it has learned. */
+    bool silent = lost && p->silent_for > SILENT_AFTER;
+    if (silent || p->codec->conceal(p->decoder, out, frames) != LK_OK)
         memset(out, 0, frames * p->channels * sizeof *out);
     p->silent_for++;
     p->count += frames;
@@ -131,23 +138,29 @@ static void decode_next(lk_playout *p, lk_usec now)
     }
 }
 
+/* The further off, the less it matters how it sounds: half a second behind is worse than a rough cut. */
+static double likeness(lk_usec off)
+{
+    return off > ROUGH_USEC ? -1 : off > HURRY_USEC ? 0.5 : LK_DSP_STRETCH_INAUDIBLE;
+}
+
 static void stretch(lk_playout *p, lk_usec now)
 {
-    int steer = lk_jitter_steer(&p->jitter, now, p->count);
+    lk_usec steer = lk_jitter_steer(&p->jitter, now, p->count), off = steer < 0 ? -steer : steer;
     if (steer == 0 || now < p->stretch_after)
         return;
     /* Look ahead only at what is there: a stretch is never worth a concealment. */
     while (p->count < LK_DSP_STRETCH_MIN && p->jitter.count && p->jitter.packets[0].ts <= p->jitter.next_ts &&
            p->count + p->jitter.packets[0].frames <= LK_CODEC_FRAMES_MAX * 2)
         decode_next(p, now);
-    size_t before = p->count;
+    size_t before = p->count, most = (size_t)((off + OVERSHOOT_USEC) * 48 / 1000);
     if (before < LK_DSP_STRETCH_MIN)
         return;
     if (steer > 0) {
-        p->count = lk_dsp_accelerate(p->pcm, before, p->channels);
+        p->count = lk_dsp_accelerate(p->pcm, before, p->channels, most, likeness(off));
         p->c.removed += before - p->count;
     } else {
-        p->count = lk_dsp_expand(p->pcm, before, PCM_FRAMES, p->channels);
+        p->count = lk_dsp_expand(p->pcm, before, PCM_FRAMES, p->channels, most, likeness(off));
         p->c.inserted += p->count - before;
     }
     if (p->count != before)
@@ -162,10 +175,7 @@ void lk_playout_tick(lk_playout *p, lk_usec now, int16_t *out)
     memcpy(out, p->pcm, LK_PLAYOUT_TICK * p->channels * sizeof *out);
     p->count -= LK_PLAYOUT_TICK;
     memmove(p->pcm, p->pcm + LK_PLAYOUT_TICK * p->channels, p->count * p->channels * sizeof *out);
-    lk_dsp_level level = lk_dsp_level_of(out, (size_t)LK_PLAYOUT_TICK * p->channels);
-    p->c.level = level.peak;
-    p->c.energy += level.rms * level.rms * 0.01;
-    p->c.duration += 0.01;
+    lk_dsp_meter_add(&p->c.meter, out, (size_t)LK_PLAYOUT_TICK * p->channels, 0.01);
     p->c.samples += LK_PLAYOUT_TICK;
     p->c.playing_ts = p->jitter.next_ts - (int64_t)p->count;
 }

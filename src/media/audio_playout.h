@@ -9,6 +9,7 @@
  */
 #pragma once
 #include "codec/codec.h"
+#include "dsp/remix.h"
 #include "jitter/jitter.h"
 
 #define LK_PLAYOUT_TICK 480
@@ -16,7 +17,8 @@
 typedef struct lk_playout_counters {
     uint64_t samples, concealed, silent_concealed, concealments, inserted, removed, emitted, discarded;
     uint64_t fec_received, fec_discarded, fec_bytes; /* payloads sent again, and what in-band redundancy gave back */
-    double delay_sum, target_sum, decode_sum, energy, duration, level; /* seconds; level 0..1 */
+    double delay_sum, target_sum; /* seconds times samples */
+    lk_dsp_meter meter;
     int64_t playing_ts; /* 48 kHz ticks, unwrapped */
 } lk_playout_counters;
 

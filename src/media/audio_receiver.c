@@ -115,8 +115,8 @@ bool lk_audio_receiver_remove_sink(lk_audio_receiver *r, uint64_t id)
             memmove(r->sinks + i, r->sinks + i + 1, (--r->sink_count - i) * sizeof *r->sinks);
             free_sink(r, k);
         }
-        /* Frames made for it are not delivered any more. */
-        for (size_t n = r->out.count; n > 0; n--) {
+        /* Frames made for it are not delivered any more; those of a job that is out are sorted out when they are taken. */
+        for (size_t n = r->busy ? 0 : r->out.count; n > 0; n--) {
             made m;
             (void)lk_queue_pop(&r->out, &m);
             if (m.sink == id || lk_queue_push(&r->out, &m) != LK_OK)
@@ -278,7 +278,7 @@ static arrival *slot_for(lk_audio_receiver *r, size_t len)
 
 static void keep(lk_audio_receiver *r, lk_usec now, uint16_t seq, uint32_t ts, lk_bytes payload, bool redundant)
 {
-    if (payload.len == 0 || payload.len > LK_CODEC_PAYLOAD_MAX)
+    if (payload.len == 0 || payload.len > LK_CODEC_PACKET_MAX)
         return;
     arrival *a = slot_for(r, payload.len);
     if (!a)
@@ -386,8 +386,8 @@ void lk_audio_receiver_stats(const lk_audio_receiver *r, struct lk_stats *entry)
     s->concealment_events = c->concealments;
     s->inserted_samples_for_deceleration = c->inserted;
     s->removed_samples_for_acceleration = c->removed;
-    s->audio_level = c->level;
-    s->total_audio_energy = c->energy;
-    s->total_samples_duration = c->duration;
+    s->audio_level = c->meter.level;
+    s->total_audio_energy = c->meter.energy;
+    s->total_samples_duration = c->meter.duration;
     s->total_processing_delay = c->delay_sum;
 }

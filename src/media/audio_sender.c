@@ -10,8 +10,6 @@
 #define PACKET_FRAMES 960 /* 20 ms */
 #define FIFO_FRAMES 8192
 #define JOB_TAG 1
-#define VOICE_LEVEL 50 /* dBov below which nobody is taken to speak */
-
 
 typedef struct made_packet {
     uint32_t ts;
@@ -39,7 +37,8 @@ typedef struct workshop {
     bool gap;
     made_packet *packets; /* LK_AUDIO_SENDER_PACKETS_MAX */
     size_t packet_count;
-    double level, energy, duration;
+    lk_dsp_meter meter;
+    lk_dsp_vad vad;
     uint64_t captured, refused;
 } workshop;
 
@@ -54,7 +53,7 @@ struct lk_audio_sender {
     uint64_t dropped_frames;
     lk_usec dropped_usec;
     size_t next_packet;
-    double level, energy, duration;
+    lk_dsp_meter meter; /* as of the last job */
     uint64_t captured;
     lk_job job;
     workshop work;
@@ -103,11 +102,7 @@ static void take_frame(lk_audio_sender *s, const lk_frame *f)
     } else if (lk_dsp_resampler_push(w->resampler, w->mono, f->samples, out, room, &made) != LK_OK) {
         w->refused++;
     }
-    lk_dsp_level level = lk_dsp_level_of(w->mono, f->samples);
-    double seconds = (double)f->samples / f->sample_rate;
-    w->level = level.peak;
-    w->energy += level.rms * level.rms * seconds;
-    w->duration += seconds;
+    lk_dsp_meter_add(&w->meter, w->mono, f->samples, (double)f->samples / f->sample_rate);
     w->captured += f->samples;
     w->fifo_count += made;
 }
@@ -122,7 +117,7 @@ static void encode_one(workshop *w, const int16_t *samples)
     p->ts = w->ts;
     p->len = (uint16_t)len;
     p->level = lk_dsp_level_code(level.rms);
-    p->voice = p->level <= VOICE_LEVEL;
+    p->voice = lk_dsp_vad_add(&w->vad, level.rms);
     p->marker = w->gap;
     w->ts += PACKET_FRAMES;
     w->gap = len == 0;
@@ -250,9 +245,7 @@ void lk_audio_sender_job_done(lk_audio_sender *s, lk_usec now, lk_job *job)
     LK_UNUSED(now);
     LK_ASSERT(s->env, s->busy && job == &s->job);
     s->busy = false;
-    s->level = s->work.level;
-    s->energy = s->work.energy;
-    s->duration = s->work.duration;
+    s->meter = s->work.meter;
     s->captured = s->work.captured;
 }
 
@@ -270,9 +263,9 @@ uint32_t lk_audio_sender_bitrate_bps(const lk_audio_sender *s) { return s->confi
 void lk_audio_sender_stats(const lk_audio_sender *s, struct lk_stats *entry)
 {
     lk_stats_AudioSource *a = &entry->media_source.audio;
-    a->audio_level = s->level;
-    a->total_audio_energy = s->energy;
-    a->total_samples_duration = s->duration;
+    a->audio_level = s->meter.level;
+    a->total_audio_energy = s->meter.energy;
+    a->total_samples_duration = s->meter.duration;
     a->total_samples_captured = s->captured;
     a->dropped_samples_duration = (double)s->dropped_usec / 1e6;
     a->dropped_samples_events = (uint32_t)s->dropped_frames;
