@@ -8,5 +8,5 @@ bench:    ; tools/setup.sh check && $(MAKE) build && .peers/venv/bin/python benc
 nightly:  ; tools/setup.sh check && tools/check.py --nightly
 asan:     ; tools/build.sh asan && meson test -C build-asan --print-errorlogs --suite unit --suite oom --suite fuzz
 fmt:      ; git ls-files '*.c' '*.h' | xargs clang-format -i
-sim:      ; tools/build.sh checks && build-checks/tests/sim --scenario $(or $(SCENARIO),all) --seed $(or $(SEED),1)
+sim:      ; tools/build.sh checks && build-checks/tests/sim/sim $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SEED),--seed $(SEED))
 clean:    ; rm -rf build build-checks build-asan demo-out

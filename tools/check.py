@@ -24,12 +24,14 @@ STEPS = [
     ("build with checks", ["tools/build.sh", "checks"]),
     ("house", [PYTHON, "-m", "pytest", "-q", "tests/house"]),
     ("unit tests", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "unit"]),
+    ("simulator", ["build-checks/tests/sim/sim", "--seeds", "5"]),
     *[("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"])
       for name in STRICT_VECTORS],
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "oom"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
 ]
 NIGHTLY = [
+    ("simulator, many seeds", ["build-checks/tests/sim/sim", "--seeds", "200"]),
     ("build with sanitizers", ["tools/build.sh", "asan"]),
     ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),

@@ -36,6 +36,7 @@ typedef struct lk_pc_config {
     lk_dtls_context *dtls; /* shared, outlives the pc */
     bool controlling;      /* ICE role to start with: the offerer's */
     bool ice_lite;         /* we are lite (server side of the simulator) */
+    bool prefer_red;       /* redundancy stands first in what we write: whoever sends to us is to use it, as servers ask */
     int64_t unix_usec;     /* Unix time when the monotonic clock showed `now` of lk_pc_new: for reports and stats */
 } lk_pc_config;
 

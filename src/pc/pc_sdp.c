@@ -31,7 +31,7 @@ static lk_sdp_dir to_sdp(lk_pc_direction d)
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
 
-static bool put_codecs(lk_arena *a, lk_sdp_media *m, const lk_pc_sect *s)
+static bool put_codecs(lk_arena *a, lk_sdp_media *m, const lk_pc_sect *s, bool reversed)
 {
     size_t n = LK_LEN(codecs);
     m->codecs = (lk_sdp_codec *)lk_arena_alloc(a, n * sizeof *m->codecs);
@@ -39,7 +39,7 @@ static bool put_codecs(lk_arena *a, lk_sdp_media *m, const lk_pc_sect *s)
     if (!m->codecs || !m->fbs)
         return false;
     for (size_t i = 0; i < n; i++) {
-        const codec_row *c = &codecs[i];
+        const codec_row *c = &codecs[reversed ? n - 1 - i : i];
         if (c->kind != s->kind)
             continue;
         /* Receivers always take stereo: it costs nothing and the sender decides. */
@@ -74,7 +74,7 @@ static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, 
     m->transport = (lk_sdp_transport){.ice_ufrag = z(pc->ice.ufrag), .ice_pwd = z(pc->ice.pwd), .ice_options = z("trickle"), .setup = setup};
     m->transport.fingerprints = (lk_sdp_fingerprint *)lk_arena_alloc(a, sizeof(lk_sdp_fingerprint));
     m->extmaps = (lk_sdp_extmap *)lk_arena_alloc(a, 2 * sizeof *m->extmaps);
-    if (!m->transport.fingerprints || !m->extmaps || !put_codecs(a, m, s))
+    if (!m->transport.fingerprints || !m->extmaps || !put_codecs(a, m, s, pc->config.prefer_red))
         return false;
     lk_str hash = lk_str_cut(&fp, ' ');
     m->transport.fingerprints[0] = (lk_sdp_fingerprint){hash, fp};

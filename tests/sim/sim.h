@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/* tests/sim/sim.h - a world of peers and links in virtual time: one thread, one seed, the same bytes every run.
+ *
+ * In:      a scenario and a seed.
+ * Out:     a verdict, what the world did to packets, and a hash of everything that was delivered and when.
+ * Owner:   tests. Memory is counted: a run must end with none.
+ * Limits:  SIM_AIR_MAX datagrams in flight; peers talk pairwise over one link each way.
+ * Deviates: OpenSSL sees the clock and the randomness of the world (sim_main.c).
+ */
+#pragma once
+#include "media/audio_receiver.h"
+#include "media/audio_sender.h"
+#include "pc/pc.h"
+
+#define SIM_AIR_MAX 4096
+#define SIM_LINE_MAX 256
+
+/* One direction. Times in microseconds, parts in thousandths. */
+typedef struct sim_link {
+    lk_usec delay, jitter;      /* jitter: even spread on top of the delay */
+    uint32_t loss, duplicate, reorder; /* reorder: that part waits another reorder_by */
+    lk_usec reorder_by;
+    uint32_t rate_bps;          /* 0: no limit */
+    size_t queue_bytes;         /* behind the rate limit; more is lost */
+    uint64_t lose_nth; /* that datagram is lost for certain; 0: none */
+    uint64_t carried;
+    bool down;
+    lk_usec free_at;            /* when the rate limit has sent what it has */
+} sim_link;
+
+typedef struct sim_counts {
+    uint64_t sent, delivered, lost, reordered, duplicated;
+} sim_counts;
+
+typedef struct sim_flying {
+    lk_usec at;
+    uint64_t number; /* of sending: for order among equals, and to see reordering */
+    int to;          /* peer */
+    lk_datagram d;
+    uint8_t data[1500];
+} sim_flying;
+
+typedef struct sim_world sim_world;
+
+typedef struct sim_peer {
+    sim_world *world;
+    int index;
+    lk_addr address;  /* what it binds */
+    lk_addr outside;  /* what the other side sees; differs behind a NAT */
+    lk_pc *pc;
+    lk_pc_state state;
+    lk_usec connected_at, disconnected_at, failed_at; /* first time; LK_NEVER: did not happen */
+    uint32_t reconnects;
+    bool hold_candidates; /* trickle late */
+    char held[8][SIM_LINE_MAX];
+    size_t held_count;
+    /* audio */
+    lk_audio_sender *sender;
+    uint32_t send_section, receive_section;
+    lk_audio_receiver *receiver;
+    uint64_t frames_heard;
+    double energy_heard, energy_said;
+} sim_peer;
+
+struct sim_world {
+    const lk_env *env;
+    lk_prng dice; /* of the links; the peers have their own */
+    lk_usec now;
+    sim_peer peers[2];
+    sim_link links[2]; /* from peer 0, from peer 1 */
+    sim_counts counts;
+    sim_flying *air;
+    size_t air_count;
+    uint64_t next_number, last_delivered[2];
+    lk_dtls_context *dtls;
+    lk_frame_pool *pool;
+    lk_usec next_frame; /* when the speakers say the next 10 ms; LK_NEVER: nobody speaks */
+    uint64_t said;
+    uint64_t hash;
+    char why[160]; /* first failure; empty: none */
+};
+
+typedef struct sim_pair_options {
+    bool ipv6, server_lite, both_controlling, client_behind_nat;
+    bool audio; /* both ways */
+    bool no_red; /* the server side does not ask for redundancy */
+} sim_pair_options;
+
+/* Two peer connections that know each other's descriptions; peer 0 offers. */
+bool sim_connect(sim_world *w, const sim_pair_options *o);
+/* Runs until then, or until done(w) is true. */
+void sim_run(sim_world *w, lk_usec until, bool (*done)(const sim_world *w));
+bool sim_both_connected(const sim_world *w);
+void sim_release_candidates(sim_world *w, int peer);
+/* Records the first thing that is not as it should be. Returns ok. */
+bool sim_check(sim_world *w, bool ok, const char *text);
+#define SIM_CHECK(w, cond) sim_check((w), (cond), #cond)
+/* Inbound statistics of a peer's receiver. */
+lk_stats_InboundRtpStream sim_inbound(const sim_peer *p);
+
+typedef struct sim_scenario {
+    const char *name;
+    void (*run)(sim_world *w);
+    bool loses, reorders, duplicates; /* the world must have done it */
+} sim_scenario;
+extern const sim_scenario sim_scenarios[];
+extern const size_t sim_scenario_count;
