@@ -28,8 +28,9 @@ const lk_mem *lk_api_mem = &c_mem;
 
 const lk_env *api_env(void)
 {
-    static lk_env env;
-    env.mem = lk_api_mem;
+    static lk_env env = {.mem = &c_mem};
+    if (env.mem != lk_api_mem) /* a test has replaced it, before there were threads */
+        env.mem = lk_api_mem;
     return &env;
 }
 

@@ -103,24 +103,29 @@ lk_err lk_audio_receiver_add_sink(lk_audio_receiver *r, lk_usec now, uint64_t id
     return LK_OK;
 }
 
+/* Frames made for a sink are not delivered any more. No job is out. */
+static void forget_frames(lk_audio_receiver *r, uint64_t id)
+{
+    for (size_t n = r->out.count; n > 0; n--) {
+        made m;
+        (void)lk_queue_pop(&r->out, &m);
+        if (m.sink == id || lk_queue_push(&r->out, &m) != LK_OK)
+            lk_frame_unref(m.frame);
+    }
+}
+
 bool lk_audio_receiver_remove_sink(lk_audio_receiver *r, uint64_t id)
 {
     for (size_t i = 0; i < r->sink_count; i++) {
         sink *k = r->sinks[i];
         if (k->id != id || k->gone)
             continue;
-        if (r->busy) { /* the job may be at it */
+        if (r->busy) { /* the job may be at it, and has the queue: poll_frame forgets what it makes for this one */
             k->gone = true;
         } else {
             memmove(r->sinks + i, r->sinks + i + 1, (--r->sink_count - i) * sizeof *r->sinks);
             free_sink(r, k);
-        }
-        /* Frames made for it are not delivered any more; those of a job that is out are sorted out when they are taken. */
-        for (size_t n = r->busy ? 0 : r->out.count; n > 0; n--) {
-            made m;
-            (void)lk_queue_pop(&r->out, &m);
-            if (m.sink == id || lk_queue_push(&r->out, &m) != LK_OK)
-                lk_frame_unref(m.frame);
+            forget_frames(r, id);
         }
         if (lk_audio_receiver_sink_count(r) == 0) {
             r->next_tick = LK_NEVER;
