@@ -22,7 +22,7 @@ STRICT_VECTORS = ["demux/", "dtls/", "fixed/", "ice/", "rtcp/", "rtp/", "sdp/", 
 STEPS = [
     ("build product", ["tools/build.sh"]),
     ("build with checks", ["tools/build.sh", "checks"]),
-    ("house", [PYTHON, "-m", "pytest", "-q", "tests/house"]),
+    ("house", [PYTHON, "-m", "pytest", "-q", "tests/house", "tests/headers", "tests/abi"]),
     ("unit tests", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "unit"]),
     ("simulator", ["build-checks/tests/sim/sim", "--seeds", "5"]),
     *[("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"])
