@@ -7,23 +7,16 @@
 #include <unistd.h>
 
 #include "ffi/ffi_calls.h"
-
-typedef void (*ffi_callback)(const uint8_t *data, size_t len);
+#include "ffi/livekit_ffi.h"
 
 static struct {
     pthread_mutex_t lock;
-    ffi_callback callback;
+    livekit_ffi_callback callback;
     bool capture_logs, disposing;
     char sdk[64], sdk_version[64];
     lk_runtime *rt; /* NULL until a request needs it, and after dispose */
     pid_t pid;      /* of the process that made it; 0: none yet */
 } ffi = {.lock = PTHREAD_MUTEX_INITIALIZER, .sdk = "cpp", .sdk_version = ""};
-
-#define EXPORT __attribute__((visibility("default")))
-EXPORT void livekit_ffi_initialize(ffi_callback callback, bool capture_logs, const char *sdk, const char *sdk_version);
-EXPORT uint64_t livekit_ffi_request(const uint8_t *data, size_t len, const uint8_t **res, size_t *res_len);
-EXPORT bool livekit_ffi_drop_handle(uint64_t handle);
-EXPORT void livekit_ffi_dispose(void);
 
 /* In a child of the process that used us there are no threads: nothing may be begun or waited for. */
 static bool is_child(void) { return ffi.pid != 0 && ffi.pid != getpid(); }
@@ -54,7 +47,7 @@ static lk_runtime *get_runtime(void)
         lk_runtime_options_init(&o);
         o.log_level = wanted_level();
         o.log = discard_log; /* a library does not write to stderr on its own */
-        o.log_events = ffi.capture_logs;
+        o.log_events = true; /* whether they are delivered may change at any time */
         o.sdk_name = ffi.sdk;
         o.sdk_version = ffi.sdk_version;
         if (lk_runtime_new(&rt, &o) == LK_OK) {
@@ -71,7 +64,7 @@ static lk_runtime *get_runtime(void)
     return rt;
 }
 
-void livekit_ffi_initialize(ffi_callback callback, bool capture_logs, const char *sdk, const char *sdk_version)
+void livekit_ffi_initialize(livekit_ffi_callback callback, bool capture_logs, const char *sdk, const char *sdk_version)
 {
     if (is_child())
         return;
@@ -135,13 +128,21 @@ bool livekit_ffi_drop_handle(uint64_t handle)
 
 /* ---- events out ------------------------------------------------------------------------------------------------ */
 
+bool ffi_captures_logs(void)
+{
+    pthread_mutex_lock(&ffi.lock);
+    bool captures = ffi.callback && ffi.capture_logs;
+    pthread_mutex_unlock(&ffi.lock);
+    return captures;
+}
+
 void ffi_deliver(ffi_build *b, Livekit__Proto__FfiEvent *event)
 {
     lk_bytes bytes;
     if (b->bad || lk_pbuf_complete_event(event, &b->arena) != LK_OK || lk_pbuf_pack(&event->base, &b->arena, &bytes) != LK_OK)
         return; /* no memory for it: what it owns stays in the handle table until dispose */
     pthread_mutex_lock(&ffi.lock);
-    ffi_callback callback = ffi.callback;
+    livekit_ffi_callback callback = ffi.callback;
     pthread_mutex_unlock(&ffi.lock);
     if (callback)
         callback(bytes.data, bytes.len);

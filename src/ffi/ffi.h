@@ -79,6 +79,8 @@ bool ffi_handle_heard(uint64_t id);
 void ffi_handle_ended(uint64_t id);
 bool ffi_handle_drop(uint64_t id);
 void ffi_handle_drop_all(void);
+/* The client's number of an object, 0: none. */
+uint64_t ffi_handle_find(ffi_type type, const void *object);
 /* Lets the events of every room go. */
 void ffi_handle_release_rooms(void);
 
@@ -140,5 +142,7 @@ void ffi_converter_unref(void *converter); /* NULL ok */
 
 /* Callback of the runtime: turns an event into FfiEvents for the client. */
 void ffi_on_event(void *ctx, const lk_event *e);
+/* Does the client want log records? */
+bool ffi_captures_logs(void);
 /* Completes, packs and delivers; event borrowed. */
 void ffi_deliver(ffi_build *b, Livekit__Proto__FfiEvent *event);

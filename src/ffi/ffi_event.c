@@ -59,6 +59,8 @@ static void deliver_log(lk_log_level level, const char *target, const char *text
 {
     ffi_build b;
     Livekit__Proto__FfiEvent event = LIVEKIT__PROTO__FFI_EVENT__INIT;
+    if (!ffi_captures_logs())
+        return;
     ffi_build_init(&b);
     Livekit__Proto__LogBatch *batch = NEW(&b, log_batch);
     Livekit__Proto__LogRecord *record = NEW(&b, log_record);
@@ -307,6 +309,13 @@ static bool fill_room_event(ffi_build *b, Livekit__Proto__RoomEvent *m, const lk
     case LK_EVENT_LOCAL_TRACK_SUBSCRIBED:
         KIND(LOCAL_TRACK_SUBSCRIBED, local_track_subscribed, local_track_subscribed);
         m->local_track_subscribed->track_sid = TEXT(sid);
+        return true;
+    case LK_EVENT_LOCAL_TRACK_REPUBLISHED:
+        KIND(LOCAL_TRACK_REPUBLISHED, local_track_republished, local_track_republished);
+        /* The handle stays: no client takes a new one over. */
+        m->local_track_republished->publication_handle = ffi_handle_find(FFI_PUBLICATION, e->publication);
+        m->local_track_republished->previous_sid = TEXT(e->text);
+        m->local_track_republished->info = ffi_publication_info(b, e->publication_info);
         return true;
     case LK_EVENT_TRACK_PUBLISHED:
         KIND(TRACK_PUBLISHED, track_published, track_published);

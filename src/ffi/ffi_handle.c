@@ -144,6 +144,20 @@ void *ffi_handle_get(uint64_t id, ffi_type type, const char **why)
     return object;
 }
 
+uint64_t ffi_handle_find(ffi_type type, const void *object)
+{
+    uint64_t found = 0, id;
+    void *value;
+    pthread_mutex_lock(&table.lock);
+    for (size_t at = 0; table.ready && !found && lk_map_next(&table.map, &at, &id, &value);) {
+        const entry *e = (const entry *)value;
+        if (e->type == type && e->object == object && usable(e))
+            found = id;
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
 bool ffi_handle_heard(uint64_t id)
 {
     pthread_mutex_lock(&table.lock);

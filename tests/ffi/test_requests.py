@@ -305,6 +305,16 @@ def test_a_connect_that_cannot_succeed_ends_with_an_error(both, url):
     assert [raw.kind(e) for e in both.events] == ["connect"]
 
 
+def test_logs_come_only_when_they_are_wanted(lib):
+    lib.initialize(capture_logs=False)
+    assert lib.raw(b"")[0] == 0
+    settle(lib)
+    assert lib.logs == []
+    lib.initialize(capture_logs=True)
+    assert lib.raw(b"")[0] == 0
+    assert lib.log(ERROR, "message is empty").target
+
+
 def test_logs_hold_no_token(lib):
     token = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2ln"
     response = lib.request("connect", url="ws://127.0.0.1:1", token=token, options={"join_retries": 0})
