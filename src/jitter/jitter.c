@@ -145,6 +145,7 @@ static void learn_delay(lk_jitter *j, lk_usec delay, uint32_t frames)
     if (j->recent.weight >= CALM_UNITS) {
         better = true;
         j->known = j->recent;
+        j->repair_weight = 0; /* of the worse path, too */
         memset(&j->recent, 0, sizeof j->recent);
         most = quantile(&j->known, QUANTILE);
     }
