@@ -10,7 +10,8 @@
  *
  * Two counters per object: `users` are references of the application, `refs` are everybody's; all users together
  * hold one ref. What a last user ends (a room is left, a stream is closed) happens at users == 0, memory goes at
- * refs == 0. Locks: an object's own lock is never held while another is taken, except runtime.lock, which is a leaf.
+ * refs == 0. Locks are taken in the order room, participant, publication; those of tracks, sources and streams are taken
+ * alone; runtime.lock is a leaf.
  */
 #pragma once
 #include <pthread.h>
@@ -42,9 +43,9 @@ void api_user_unref(void *object);  /* NULL ok */
 void *api_ref(void *object);        /* NULL ok */
 void api_unref(void *object);       /* NULL ok */
 
-/* Memory of the gate: the C library's, whatever the thread. Tests may replace it before anything exists. */
-extern const lk_mem *lk_api_mem;
+/* Memory of the gate: the C library's, whatever the thread. Tests replace it while nothing exists (NULL: back). */
 const lk_env *api_env(void); /* memory only: for blocks that outlive every runtime */
+void api_set_mem(const lk_mem *mem);
 void *api_alloc0(size_t size);
 void api_release(void *p, size_t size);
 
@@ -93,6 +94,7 @@ typedef struct api_pending {
     lk_op_kind kind;
     void *user_data;
     lk_usec deadline; /* LK_NEVER without */
+    api_box *box;     /* its end, made with it: an end cannot fail */
     lk_room *room;    /* refs */
     lk_track *track;
     lk_audio_source *source;
@@ -101,10 +103,12 @@ typedef struct api_pending {
 /* Registers; id is written into *out. object refs are taken. FULL -> LK_ERR_LIMIT. */
 lk_err api_op_new(lk_op *out, lk_runtime *rt, lk_op_kind kind, lk_room *room, lk_track *track,
                   lk_audio_source *source, const lk_op_options *how, uint32_t default_msec);
-/* Ends an operation. box NULL: a plain result is made. A second end of the same id frees box and is false. */
+/* Ends an operation, always. box NULL: a plain result. A second end of the same id frees box and is false. */
 bool api_op_end(lk_runtime *rt, lk_op id, const lk_error *error, api_box *box);
-/* Ends without any event (the caller was told by a return value). */
-void api_op_forget(lk_runtime *rt, lk_op id);
+/* Ends without any event (the caller is told by a return value). False: somebody else has ended it, an event tells. */
+bool api_op_forget(lk_runtime *rt, lk_op id);
+/* What a pending operation is about. False: it has ended. *track: counted, may be NULL. */
+bool api_op_find(lk_runtime *rt, lk_op id, lk_op_kind *kind, lk_track **track);
 /* Earliest deadline of all. */
 lk_usec api_op_deadline(lk_runtime *rt);
 /* Takes the ids due at now (at most capacity), for the loop to end. */
@@ -133,7 +137,6 @@ struct lk_runtime {
     lk_log_fn log;
     void *log_user_data;
     bool log_events;
-    atomic_int log_level;
 
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t cond;
@@ -156,6 +159,7 @@ struct lk_runtime {
 
     api_shell *shell; /* NULL unless run is ON or STOPPING */
     bool drivers_gone; /* while stopping: every room has been left */
+    bool dead;         /* the last user has gone: nothing starts any more */
 
     pthread_mutex_t start_lock; /* taken before lock; one start or stop at a time */
     const char *dns_servers;    /* tests; NULL: the system's */
@@ -193,7 +197,6 @@ struct lk_room {
     lk_room_options options; /* texts in the arena; never changes */
     lk_arena arena;
     api_room_phase phase;
-    lk_op connect_op;
     lk_room_info *info;
     lk_participant *local;
     api_list members;
@@ -303,5 +306,7 @@ const char *api_cmd_text(api_cmd *cmd, const char *text); /* NULL when refused *
 void api_cmd_free(api_cmd *cmd);
 /* Takes the command, starts the shell if need be. CLOSED while the runtime stops, NOMEM, INTERNAL (no thread). */
 lk_err api_submit(lk_runtime *rt, api_cmd *cmd);
+/* The same for a command that ends something: without a running shell there is nothing to end (CLOSED). NULL: NOMEM. */
+lk_err api_submit_end(lk_runtime *rt, api_cmd *cmd);
 /* Leaves all rooms, ends all streams and operations, joins the loop. */
 void api_shell_stop(lk_runtime *rt);

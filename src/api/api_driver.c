@@ -33,10 +33,12 @@ struct api_driver {
     bool closed;    /* the session has ended */
     bool pumping;
     bool killed;    /* nothing but its last jobs is waited for */
+    bool released;  /* the room is no longer its room: over, or connected anew */
 };
 
 static void pump(api_driver *d, lk_usec now);
 static void destroy(api_driver *d);
+static void clear_room(api_driver *d);
 
 api_driver *api_driver_of(lk_link *link) { return LK_CONTAINER(link, api_driver, link); }
 
@@ -507,7 +509,7 @@ static void on_connect_done(api_driver *d, bool ok, lk_usec now)
     d->connect_op = 0;
     if (!ok) {
         d->closed = true;
-        set_phase(d->room, API_ROOM_IDLE);
+        clear_room(d);
         return;
     }
     d->connected = true;
@@ -516,18 +518,24 @@ static void on_connect_done(api_driver *d, bool ok, lk_usec now)
         d->hold_until = now + LK_MSEC(d->room->options.hold_timeout_msec);
 }
 
-static void on_publish_done(api_driver *d, const lk_session_event *e, lk_publication *pub, lk_track *t)
+/* The end of a publish names its track only when it succeeded; the operation always knows it. */
+static void on_publish_done(api_driver *d, const lk_session_event *e, lk_publication *pub)
 {
-    if (e->error.code == LK_OK && t) {
+    lk_op_kind kind;
+    lk_track *t;
+    if (!api_op_find(d->shell->rt, e->op, &kind, &t))
+        return;
+    if (kind == LK_OP_PUBLISH && t && e->error.code == LK_OK) {
         pthread_mutex_lock(&t->lock);
         t->published = true;
         pthread_mutex_unlock(&t->lock);
         if (pub)
             bind_track(pub, t);
-    } else if (t) {
+    } else if (kind == LK_OP_PUBLISH && t) {
         unpublish_local(d, t);
         map_drop(&d->tracks, t->id);
     }
+    api_unref(t);
 }
 
 static void set_room_info(api_driver *d, const lk_session_event *e)
@@ -638,8 +646,8 @@ static void handle(api_driver *d, const lk_session_event *e, lk_usec now)
     lk_event_type type = type_of(e->kind);
     lk_runtime *rt = d->shell->rt;
     before(d, e, p, pub, t, now);
-    if (e->kind == LK_SESSION_OP_DONE && t && !is_connect && e->publication_id + (uint64_t)e->error.code)
-        on_publish_done(d, e, pub, t);
+    if (e->kind == LK_SESSION_OP_DONE && !is_connect)
+        on_publish_done(d, e, pub);
     if (is_connect)
         on_connect_done(d, e->error.code == LK_OK, now);
     if (e->kind == LK_SESSION_CLOSED) {
@@ -656,7 +664,8 @@ static void handle(api_driver *d, const lk_session_event *e, lk_usec now)
              * it at once. */
             if (is_connect && d->connected && d->room->options.hold_events)
                 api_gate(d->room, true);
-            (void)api_op_end(rt, e->op, &e->error, box);
+            const lk_error none = api_error(LK_ERR_NOMEM, NULL);
+            (void)api_op_end(rt, e->op, box || e->error.code != LK_OK ? &e->error : &none, box);
         } else if (box) {
             api_push(box);
         }
@@ -666,10 +675,36 @@ static void handle(api_driver *d, const lk_session_event *e, lk_usec now)
 
 /* ---- the loop around the session ------------------------------------------------------------------------------------- */
 
+/* What the room and its objects know of this driver. */
+static void release(api_driver *d)
+{
+    uint64_t key;
+    void *value;
+    if (d->released)
+        return;
+    d->released = true;
+    for (size_t at = 0; lk_map_next(&d->tracks, &at, &key, &value);)
+        if (((lk_track *)value)->is_local)
+            unpublish_local(d, value);
+    for (size_t at = 0; lk_map_next(&d->sinks, &at, &key, &value);)
+        ((lk_audio_stream *)value)->sink = 0;
+    d->room->driver = NULL;
+    api_gate(d->room, false);
+}
+
+static void end_operations(api_driver *d)
+{
+    lk_op ids[64];
+    for (size_t n; (n = api_op_of(d->shell->rt, d->room, ids, LK_LEN(ids))) > 0;)
+        for (size_t i = 0; i < n; i++) {
+            lk_error why = api_error(LK_ERR_CLOSED, "the room is closed");
+            (void)api_op_end(d->shell->rt, ids[i], &why, NULL);
+        }
+}
+
 static void destroy(api_driver *d)
 {
     api_shell *shell = d->shell;
-    lk_runtime *rt = shell->rt;
     lk_room *room = d->room;
     uint64_t key;
     void *value;
@@ -681,27 +716,16 @@ static void destroy(api_driver *d)
         api_release(s, sizeof *s);
     }
     lk_map_deinit(&d->streams);
-    for (size_t at = 0; lk_map_next(&d->tracks, &at, &key, &value);)
-        if (((lk_track *)value)->is_local)
-            unpublish_local(d, value);
-    for (size_t at = 0; lk_map_next(&d->sinks, &at, &key, &value);)
-        ((lk_audio_stream *)value)->sink = 0;
-    /* Streams that follow a participant of this room have nobody left to follow when it was not left politely. */
-    clear_room(d);
+    if (!d->closed) { /* not left politely: nothing was told yet */
+        clear_room(d);
+        end_operations(d);
+    }
+    release(d);
     lk_session_free(d->session);
     map_clear(&d->sinks);
     map_clear(&d->tracks);
     map_clear(&d->publications);
     map_clear(&d->participants);
-    room->driver = NULL;
-    lk_op ids[64];
-    for (size_t n; (n = api_op_of(rt, room, ids, LK_LEN(ids))) > 0;)
-        for (size_t i = 0; i < n; i++) {
-            lk_error why = api_error(LK_ERR_CLOSED, "the room is closed");
-            if (!api_op_end(rt, ids[i], &why, NULL))
-                api_op_forget(rt, ids[i]);
-        }
-    api_gate(room, false);
     lk_list_remove(&shell->drivers, &d->link);
     api_release(d, sizeof *d);
     api_unref(room);
@@ -736,7 +760,7 @@ static void pump(api_driver *d, lk_usec now)
         }
     }
     d->pumping = false;
-    if (overflowed(d) && !d->closed) {
+    if (!d->closed && overflowed(d)) {
         LK_LOG(&d->shell->rt->env, LK_LOG_ERROR, "api.room.events_not_taken",
                LK_I("bytes", LK_API_ROOM_BYTES_MAX));
         api_driver_leave(d, now, 0, LK_DISCONNECT_STATE_MISMATCH);
@@ -754,7 +778,7 @@ static void on_timer(lk_timer *timer, lk_usec now)
         destroy(d);
         return;
     }
-    if (d->hold_until <= now) {
+    if (d->hold_until <= now && !d->released) {
         d->hold_until = LK_NEVER;
         pthread_mutex_lock(&d->shell->rt->lock);
         bool held = d->room->gate_closed;
@@ -864,7 +888,13 @@ static void connect_room(api_shell *shell, api_cmd *cmd, lk_usec now)
     lk_room *room = cmd->room;
     lk_error why = api_error(LK_ERR_NOMEM, NULL);
     api_driver *d = NULL;
-    if (!shell->stopping && !room->driver)
+    if (room->driver && room->driver->closed)
+        release(room->driver); /* over, and about to be buried */
+    if (shell->stopping)
+        why = api_error(LK_ERR_CLOSED, "the runtime is being stopped");
+    else if (room->driver)
+        why = api_error(LK_ERR_STATE, "the room is connected");
+    else
         d = driver_new(shell, room);
     if (d) {
         pthread_mutex_lock(&shell->rt->lock);
@@ -884,6 +914,7 @@ static void connect_room(api_shell *shell, api_cmd *cmd, lk_usec now)
     (void)api_op_end(shell->rt, cmd->op, &why, NULL);
     if (d) {
         d->connect_op = 0;
+        d->closed = true; /* what else waits for this room is answered by its own command */
         destroy(d);
     }
 }
@@ -979,13 +1010,16 @@ static lk_err publish(api_driver *d, api_cmd *cmd, lk_usec now, lk_error *why)
                                   .stream = o->stream,
                                   .sample_rate = t->source->options.sample_rate,
                                   .channels = t->source->options.num_channels};
-    lk_err err = map_put(&d->tracks, t->id, t) ? LK_OK : LK_ERR_NOMEM;
+    lk_err err = api_source_add_track(t->source, d, t->id) ? LK_OK : LK_ERR_LIMIT;
+    if (err == LK_OK && !map_put(&d->tracks, t->id, t))
+        err = LK_ERR_NOMEM;
     if (err == LK_OK)
         err = lk_session_publish_audio(d->session, now, cmd->op, &p);
     lk_info_unref(info);
-    if (err != LK_OK || !api_source_add_track(t->source, d, t->id)) {
+    if (err != LK_OK) {
         map_drop(&d->tracks, t->id);
-        return err == LK_OK ? LK_ERR_LIMIT : err;
+        api_source_remove_track(t->source, d, t->id);
+        return err;
     }
     pthread_mutex_lock(&t->lock);
     t->room = api_ref(d->room);

@@ -24,29 +24,12 @@ static void c_release(void *ctx, void *p, size_t size)
 }
 
 static const lk_mem c_mem = {NULL, c_alloc, c_resize, c_release};
-const lk_mem *lk_api_mem = &c_mem;
+static lk_env memory = {.mem = &c_mem};
 
-const lk_env *api_env(void)
-{
-    static lk_env env = {.mem = &c_mem};
-    if (env.mem != lk_api_mem) /* a test has replaced it, before there were threads */
-        env.mem = lk_api_mem;
-    return &env;
-}
-
-void *api_alloc0(size_t size)
-{
-    void *p = lk_api_mem->alloc(lk_api_mem->ctx, size);
-    if (p)
-        memset(p, 0, size);
-    return p;
-}
-
-void api_release(void *p, size_t size)
-{
-    if (p)
-        lk_api_mem->release(lk_api_mem->ctx, p, size);
-}
+const lk_env *api_env(void) { return &memory; }
+void api_set_mem(const lk_mem *mem) { memory.mem = mem ? mem : &c_mem; }
+void *api_alloc0(size_t size) { return lk_alloc0(&memory, size); }
+void api_release(void *p, size_t size) { lk_release(&memory, p, size); }
 
 void api_object_init(api_object *o, lk_runtime *rt, void (*last_user)(api_object *),
                      void (*destroy)(api_object *))
@@ -101,12 +84,12 @@ bool api_list_add(api_list *list, void *object)
 {
     if (list->count == list->cap) {
         size_t cap = list->cap ? list->cap * 2 : 4;
-        void **items = list->items
-                           ? lk_api_mem->resize(lk_api_mem->ctx, list->items,
-                                                list->cap * sizeof *items, cap * sizeof *items)
-                           : api_alloc0(cap * sizeof *items);
+        void **items = api_alloc0(cap * sizeof *items);
         if (!items)
             return false;
+        if (list->count)
+            memcpy(items, list->items, list->count * sizeof *items);
+        api_release(list->items, list->cap * sizeof *items);
         list->items = items;
         list->cap = cap;
     }

@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Pending operations: each is registered once and ends once. */
-#include "api/api.h"
+#include "api/api_source.h"
 
 static atomic_uint_fast64_t last_id;
+
+static void pending_free(api_pending *p)
+{
+    if (p->source)
+        api_source_forget(p->source, p->id);
+    api_box_free(p->box);
+    api_unref(p->source);
+    api_unref(p->track);
+    api_unref(p->room);
+    api_release(p, sizeof *p);
+}
 
 lk_err api_op_new(lk_op *out, lk_runtime *rt, lk_op_kind kind, lk_room *room, lk_track *track,
                   lk_audio_source *source, const lk_op_options *how, uint32_t default_msec)
@@ -18,26 +29,24 @@ lk_err api_op_new(lk_op *out, lk_runtime *rt, lk_op_kind kind, lk_room *room, lk
     p->id = atomic_fetch_add(&last_id, 1) + 1;
     p->kind = kind;
     p->deadline = msec ? api_now() + LK_MSEC(msec) : LK_NEVER;
-    pthread_mutex_lock(&rt->lock);
-    lk_err err = lk_map_put(&rt->ops, p->id, p);
-    pthread_mutex_unlock(&rt->lock);
-    if (err != LK_OK) {
-        api_release(p, sizeof *p);
-        return err == LK_ERR_FULL ? LK_ERR_LIMIT : err;
-    }
     p->room = api_ref(room);
     p->track = api_ref(track);
     p->source = api_ref(source);
-    *out = p->id;
+    p->box = api_box_new(rt, LK_EVENT_OP_DONE);
+    if (!p->box) {
+        pending_free(p);
+        return LK_ERR_NOMEM;
+    }
+    lk_op id = p->id; /* once it is in the table a stop of the runtime may end it */
+    pthread_mutex_lock(&rt->lock);
+    lk_err err = lk_map_put(&rt->ops, id, p);
+    pthread_mutex_unlock(&rt->lock);
+    if (err != LK_OK) {
+        pending_free(p);
+        return err == LK_ERR_FULL ? LK_ERR_LIMIT : err;
+    }
+    *out = id;
     return LK_OK;
-}
-
-static void pending_free(api_pending *p)
-{
-    api_unref(p->source);
-    api_unref(p->track);
-    api_unref(p->room);
-    api_release(p, sizeof *p);
 }
 
 static api_pending *take(lk_runtime *rt, lk_op id)
@@ -48,25 +57,36 @@ static api_pending *take(lk_runtime *rt, lk_op id)
     return p;
 }
 
-void api_op_forget(lk_runtime *rt, lk_op id)
+bool api_op_forget(lk_runtime *rt, lk_op id)
 {
     api_pending *p = take(rt, id);
     if (p)
         pending_free(p);
+    return p != NULL;
+}
+
+bool api_op_find(lk_runtime *rt, lk_op id, lk_op_kind *kind, lk_track **track)
+{
+    pthread_mutex_lock(&rt->lock);
+    const api_pending *p = lk_map_get(&rt->ops, id);
+    if (p) {
+        *kind = p->kind;
+        *track = api_ref(p->track);
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return p != NULL;
 }
 
 bool api_op_end(lk_runtime *rt, lk_op id, const lk_error *error, api_box *box)
 {
-    if (!box)
-        box = api_box_new(rt, LK_EVENT_OP_DONE);
-    if (!box) {
-        /* Refused memory must not lose an end: the deadline of the operation comes round again. */
-        return false;
-    }
     api_pending *p = take(rt, id);
     if (!p) {
         api_box_free(box);
         return false;
+    }
+    if (!box) { /* refused memory must not lose an end */
+        box = p->box;
+        p->box = NULL;
     }
     box->ev.op = id;
     box->ev.op_kind = p->kind;

@@ -98,8 +98,9 @@ void *api_box_alloc(api_box *box, size_t size)
 
 void lk_event_free(lk_event *event)
 {
-    if (event)
-        api_box_free(LK_CONTAINER(event, api_box, ev));
+    api_box *box = event ? LK_CONTAINER(event, api_box, ev) : NULL;
+    if (box && api_check(box->rt) == LK_OK)
+        api_box_free(box);
 }
 
 /* ---- in ------------------------------------------------------------------------------------------------- */
@@ -262,19 +263,26 @@ static api_box *take_from_stream(lk_runtime *rt, lk_audio_stream *s)
     return box;
 }
 
+/* The descriptor polls readable exactly while something waits. */
+static void settle(lk_runtime *rt)
+{
+    if (rt->queue.count > 0)
+        return;
+    if (rt->fd_ready && rt->fd >= 0) {
+        uint64_t count;
+        (void)!read(rt->fd, &count, 8);
+    }
+    rt->fd_ready = false;
+}
+
 /* Called and returns with rt->lock held; lets go of it in between. NULL: the queue is empty. */
 static api_box *pop(lk_runtime *rt)
 {
     for (;;) {
         lk_link *link = lk_list_pop(&rt->queue);
-        if (!link) {
-            if (rt->fd_ready && rt->fd >= 0) {
-                uint64_t count;
-                (void)!read(rt->fd, &count, 8);
-            }
-            rt->fd_ready = false;
+        settle(rt);
+        if (!link)
             return NULL;
-        }
         api_node *node = LK_CONTAINER(link, api_node, link);
         if (node->kind == API_NODE_STREAM) {
             lk_audio_stream *s = LK_CONTAINER(node, lk_audio_stream, node);
@@ -380,6 +388,8 @@ static void *event_thread(void *arg)
     }
     bool detached = rt->thread_detached;
     rt->thread_on = rt->thread_detached = false;
+    if (rt->callback && rt->queue.count > 0)
+        api_signal(rt); /* came while this thread was leaving: the next one takes it */
     pthread_cond_broadcast(&rt->cond);
     pthread_mutex_unlock(&rt->lock);
     if (detached)

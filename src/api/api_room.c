@@ -91,6 +91,8 @@ lk_err lk_participant_room(lk_room **out, const lk_participant *participant)
 {
     if (!out || !participant)
         return LK_ERR_INVALID;
+    if (api_check(participant->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
     if (atomic_load(&participant->room->o.users) == 0)
         return LK_ERR_CLOSED;
     *out = api_user_ref(participant->room);
@@ -101,7 +103,7 @@ size_t lk_participant_publications(const lk_participant *participant, lk_publica
                                    size_t capacity)
 {
     lk_participant *p = (lk_participant *)(uintptr_t)participant;
-    if (!p || (!out && capacity))
+    if (!p || (!out && capacity) || api_check(p->o.rt) != LK_OK)
         return 0;
     pthread_mutex_lock(&p->lock);
     size_t n = copy_list(&p->publications, (void **)out, capacity);
@@ -153,6 +155,8 @@ lk_err lk_publication_track(lk_track **out, const lk_publication *publication)
     lk_publication *p = (lk_publication *)(uintptr_t)publication;
     if (!out || !p)
         return LK_ERR_INVALID;
+    if (api_check(p->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
     pthread_mutex_lock(&p->lock);
     lk_track *track = api_user_ref(p->track);
     pthread_mutex_unlock(&p->lock);
@@ -350,9 +354,10 @@ static lk_err finish(lk_op *op, api_cmd *cmd, bool refused)
         api_cmd_free(cmd);
     else
         err = api_submit(rt, cmd);
-    if (err != LK_OK)
-        api_op_forget(rt, id);
-    else if (op)
+    /* A runtime that was stopped meanwhile may have ended it: then an event tells, and only that. */
+    if (err != LK_OK && !api_op_forget(rt, id))
+        err = LK_OK;
+    if (err == LK_OK && op)
         *op = id;
     api_unref(rt);
     return err;
@@ -386,10 +391,7 @@ lk_err lk_track_get_stats(lk_op *op, lk_track *track, const lk_op_options *how)
         if (op)
             *op = id;
         lk_error why = api_error(LK_ERR_NOT_FOUND, "room failure: no transceiver found for track");
-        if (!api_op_end(rt, id, &why, NULL)) {
-            api_op_forget(rt, id);
-            return LK_ERR_NOMEM;
-        }
+        (void)api_op_end(rt, id, &why, NULL);
         return LK_OK;
     }
     api_cmd *cmd;
@@ -566,10 +568,10 @@ static void room_last_user(api_object *o)
     bool open = room->phase != API_ROOM_IDLE;
     pthread_mutex_unlock(&room->lock);
     api_cmd *cmd = open ? api_cmd_new(API_CMD_DISCONNECT, room) : NULL;
-    if (cmd) {
+    if (cmd)
         cmd->number = LK_DISCONNECT_CLIENT_INITIATED;
-        (void)api_submit(room->o.rt, cmd);
-    }
+    if (open)
+        (void)api_submit_end(room->o.rt, cmd);
     api_gate(room, false);
 }
 
@@ -670,9 +672,6 @@ lk_err lk_room_connect(lk_op *op, lk_room *room, const char *url, const char *to
     lk_err err = begin(&cmd, LK_OP_CONNECT, API_CMD_CONNECT, room, NULL, how,
                        (uint32_t)LK_MIN(msec, UINT32_MAX));
     if (err == LK_OK) {
-        pthread_mutex_lock(&room->lock);
-        room->connect_op = cmd->op;
-        pthread_mutex_unlock(&room->lock);
         cmd->text = api_cmd_text(cmd, url);
         cmd->text2 = api_cmd_text(cmd, token);
         err = finish(op, cmd, !cmd->text || !cmd->text2);
@@ -720,6 +719,8 @@ lk_err lk_room_local_participant(lk_participant **out, const lk_room *object)
     lk_room *room = (lk_room *)(uintptr_t)object;
     if (!out || !room)
         return LK_ERR_INVALID;
+    if (api_check(room->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
     pthread_mutex_lock(&room->lock);
     lk_participant *p = api_user_ref(room->local);
     pthread_mutex_unlock(&room->lock);
@@ -742,6 +743,8 @@ lk_err lk_room_find_participant(lk_participant **out, const lk_room *object, con
     lk_room *room = (lk_room *)(uintptr_t)object;
     if (!out || !room || !identity)
         return LK_ERR_INVALID;
+    if (api_check(room->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
     lk_participant *found = NULL;
     pthread_mutex_lock(&room->lock);
     if (room->local && has_identity(room->local, identity))
@@ -760,7 +763,7 @@ lk_err lk_room_find_participant(lk_participant **out, const lk_room *object, con
 size_t lk_room_participants(const lk_room *object, lk_participant **out, size_t capacity)
 {
     lk_room *room = (lk_room *)(uintptr_t)object;
-    if (!room || (!out && capacity))
+    if (!room || (!out && capacity) || api_check(room->o.rt) != LK_OK)
         return 0;
     pthread_mutex_lock(&room->lock);
     size_t n = copy_list(&room->members, (void **)out, capacity);

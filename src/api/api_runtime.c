@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "api/api.h"
-#include "api/api_source.h"
 #include "io/loop.h"
 
 lk_usec api_now(void)
@@ -69,6 +68,9 @@ void lk_runtime_options_init(lk_runtime_options *options)
 static void on_last_user(api_object *o)
 {
     lk_runtime *rt = (lk_runtime *)o;
+    pthread_mutex_lock(&rt->lock);
+    rt->dead = true;
+    pthread_mutex_unlock(&rt->lock);
     lk_runtime_set_callback(rt, NULL, NULL);
     lk_runtime_set_wakeup(rt, NULL, NULL);
     lk_runtime_stop(rt);
@@ -155,8 +157,7 @@ lk_err lk_runtime_stop(lk_runtime *rt)
     for (size_t n; (n = api_op_of(rt, NULL, ids, LK_LEN(ids))) > 0;) {
         lk_error why = api_error(LK_ERR_CANCELLED, "the runtime was stopped");
         for (size_t i = 0; i < n; i++)
-            if (!api_op_end(rt, ids[i], &why, NULL))
-                api_op_forget(rt, ids[i]);
+            (void)api_op_end(rt, ids[i], &why, NULL);
     }
     api_queue_drain(rt);
 
@@ -173,6 +174,8 @@ lk_err lk_runtime_set_sdk(lk_runtime *rt, const char *name, const char *version)
 {
     if (!rt)
         return LK_ERR_INVALID;
+    if (api_check(rt) != LK_OK)
+        return LK_ERR_FORKED;
     pthread_mutex_lock(&rt->lock);
     if (name)
         lk_str_copy(rt->sdk_name, sizeof rt->sdk_name, lk_str_of(name));
@@ -186,7 +189,9 @@ lk_err lk_runtime_set_log_level(lk_runtime *rt, lk_log_level level)
 {
     if (!rt || (int)level < LK_LOG_ERROR || level > LK_LOG_TRACE)
         return LK_ERR_INVALID;
-    rt->sink.level = level;
+    if (api_check(rt) != LK_OK)
+        return LK_ERR_FORKED;
+    __atomic_store_n(&rt->sink.level, level, __ATOMIC_RELAXED);
     return LK_OK;
 }
 
@@ -199,7 +204,6 @@ lk_err lk_op_cancel(lk_runtime *rt, lk_op op)
     pthread_mutex_lock(&rt->lock);
     api_pending *p = lk_map_get(&rt->ops, op);
     lk_room *room = p ? api_ref(p->room) : NULL;
-    lk_audio_source *source = p ? api_ref(p->source) : NULL;
     pthread_mutex_unlock(&rt->lock);
     if (!p)
         return LK_ERR_NOT_FOUND;
@@ -214,11 +218,8 @@ lk_err lk_op_cancel(lk_runtime *rt, lk_op op)
         err = cmd ? api_submit(rt, cmd) : LK_ERR_NOMEM;
     } else {
         lk_error why = api_error(LK_ERR_CANCELLED, NULL);
-        if (source)
-            api_source_forget(source, op);
         err = api_op_end(rt, op, &why, NULL) ? LK_OK : LK_ERR_NOT_FOUND;
     }
     api_unref(room);
-    api_unref(source);
     return err;
 }

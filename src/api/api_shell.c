@@ -48,12 +48,12 @@ static void run_commands(lk_task *task, lk_usec now);
 
 static lk_err start(lk_runtime *rt);
 
-lk_err api_submit(lk_runtime *rt, api_cmd *cmd)
+static lk_err submit(lk_runtime *rt, api_cmd *cmd, bool may_start)
 {
     lk_err err = LK_OK;
     pthread_mutex_lock(&rt->lock);
     while (err == LK_OK && rt->run != API_RUN_ON) {
-        if (rt->run == API_RUN_STOPPING) {
+        if (rt->run == API_RUN_STOPPING || rt->dead || !may_start) {
             err = LK_ERR_CLOSED;
             break;
         }
@@ -75,10 +75,14 @@ lk_err api_submit(lk_runtime *rt, api_cmd *cmd)
     return err;
 }
 
+lk_err api_submit(lk_runtime *rt, api_cmd *cmd) { return submit(rt, cmd, true); }
+lk_err api_submit_end(lk_runtime *rt, api_cmd *cmd) { return cmd ? submit(rt, cmd, false) : LK_ERR_NOMEM; }
+
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static void on_ops(lk_timer *timer, lk_usec now);
 static void on_media(lk_timer *timer, lk_usec now);
+static void stream_close(api_shell *shell, lk_audio_stream *s, lk_usec now);
 
 static lk_err start(lk_runtime *rt)
 {
@@ -147,15 +151,15 @@ static void on_kill(lk_task *task, lk_usec now)
     run_commands(&shell->task, now);
     LK_LIST_EACH(&shell->drivers, it)
         api_driver_kill(api_driver_of(it));
-    for (lk_link *l; (l = lk_list_pop(&shell->streams)) != NULL;) {
-        lk_audio_stream *s = LK_CONTAINER(l, lk_audio_stream, link);
-        s->attached = false;
+    LK_LIST_EACH(&shell->streams, it) {
+        lk_audio_stream *s = LK_CONTAINER(it, lk_audio_stream, link);
         api_stream_end(s, false);
-        api_unref(s);
+        stream_close(shell, s, now);
     }
     for (lk_link *l; (l = lk_list_pop(&shell->sources)) != NULL;) {
         lk_audio_source *s = LK_CONTAINER(l, lk_audio_source, link);
         s->listed = false;
+        api_source_idle(s);
         api_unref(s);
     }
     (void)!lk_timer_set(shell->loop, &shell->op_timer, LK_NEVER);
@@ -276,7 +280,8 @@ static void stream_open(api_shell *shell, lk_audio_stream *s, lk_usec now)
     lk_list_push(&shell->streams, &s->link);
     api_ref(s);
     if (s->track && s->track->is_local) {
-        api_source_add_stream(s->track->source, s);
+        if (!api_source_add_stream(s->track->source, s))
+            api_stream_end(s, false); /* too many listen: told at once, not by silence */
         api_shell_wake_source(shell, s->track->source, now);
         return;
     }

@@ -25,7 +25,6 @@ struct api_shell {
     lk_list sources; /* those with work to do; counted */
     lk_timer op_timer, media_timer;
     bool stopping;
-    lk_usec stop_at;
 };
 
 /* Runs a command that belongs to a room. */

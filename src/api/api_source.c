@@ -215,15 +215,12 @@ lk_err lk_audio_source_capture(lk_op *op, lk_audio_source *s, const lk_audio_vie
     if (err != LK_OK)
         return err;
     err = put(s, audio, id, &wait);
-    if (err == LK_OK && ((wait && id) || s->options.queue_size_msec == 0) &&
-        !__atomic_load_n(&s->clocked, __ATOMIC_ACQUIRE))
+    /* The loop has to know of an end to come, if only for the deadline of the operation. */
+    bool clocked = __atomic_load_n(&s->clocked, __ATOMIC_ACQUIRE), timed = how && how->timeout_msec;
+    if (err == LK_OK && ((wait && id && (timed || !clocked)) || (s->options.queue_size_msec == 0 && !clocked)))
         err = tell_loop(s);
-    if (err != LK_OK) {
-        if (id)
-            api_source_forget(s, id);
-        api_op_forget(s->o.rt, id);
+    if (err != LK_OK && (!id || api_op_forget(s->o.rt, id)))
         return err;
-    }
     if (op)
         *op = id;
     if (!wait)
@@ -238,7 +235,8 @@ lk_err lk_audio_source_clear(lk_audio_source *s)
     if (api_check(s->o.rt) != LK_OK)
         return LK_ERR_FORKED;
     pthread_mutex_lock(&s->lock);
-    drain(s, api_now());
+    if (!__atomic_load_n(&s->clocked, __ATOMIC_ACQUIRE))
+        drain(s, api_now());
     discard(s, s->count);
     s->cleared = s->pending != 0;
     bool tell = s->cleared;
@@ -249,7 +247,7 @@ lk_err lk_audio_source_clear(lk_audio_source *s)
 uint32_t lk_audio_source_queued_msec(const lk_audio_source *source)
 {
     lk_audio_source *s = (lk_audio_source *)(uintptr_t)source;
-    if (!s)
+    if (!s || api_check(s->o.rt) != LK_OK)
         return 0;
     pthread_mutex_lock(&s->lock);
     if (!__atomic_load_n(&s->clocked, __ATOMIC_ACQUIRE))
@@ -262,8 +260,10 @@ uint32_t lk_audio_source_queued_msec(const lk_audio_source *source)
 void api_source_forget(lk_audio_source *s, lk_op op)
 {
     pthread_mutex_lock(&s->lock);
-    if (s->pending == op)
+    if (s->pending == op) {
         s->pending = 0;
+        s->cleared = false;
+    }
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -287,10 +287,18 @@ void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint6
     }
 }
 
-void api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream)
+bool api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream)
 {
-    if (s->stream_count < LK_API_SOURCE_STREAMS_MAX)
-        s->streams[s->stream_count++] = api_ref(stream);
+    if (s->stream_count == LK_API_SOURCE_STREAMS_MAX)
+        return false;
+    s->streams[s->stream_count++] = api_ref(stream);
+    return true;
+}
+
+void api_source_idle(lk_audio_source *s)
+{
+    s->next_tick = LK_NEVER;
+    __atomic_store_n(&s->clocked, false, __ATOMIC_RELEASE);
 }
 
 void api_source_remove_stream(lk_audio_source *s, lk_audio_stream *stream)

@@ -44,8 +44,10 @@ struct lk_audio_source {
 lk_usec api_source_tick(lk_audio_source *s, api_shell *shell, lk_usec now);
 bool api_source_add_track(lk_audio_source *s, api_driver *driver, uint64_t track);
 void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint64_t track);
-void api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream);
+bool api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream);
 void api_source_remove_stream(lk_audio_source *s, lk_audio_stream *stream);
+/* Loop: nobody ticks it any more; time takes its audio again as before it was heard. */
+void api_source_idle(lk_audio_source *s);
 /* Any thread: nobody waits for that capture any more. */
 void api_source_forget(lk_audio_source *s, lk_op op);
 void api_shell_wake_source(api_shell *shell, lk_audio_source *s, lk_usec now);

@@ -133,24 +133,22 @@ void lk_audio_stream_options_init(lk_audio_stream_options *options)
 static void close_on_loop(lk_audio_stream *s)
 {
     api_cmd *cmd = api_cmd_new(API_CMD_STREAM_CLOSE, NULL);
-    if (!cmd)
-        return; /* the loop notices an ended stream at its next frame */
-    cmd->stream = api_ref(s);
-    (void)api_submit(s->o.rt, cmd);
+    if (cmd)
+        cmd->stream = api_ref(s);
+    /* Refused memory: the loop keeps the stream, silent, until the runtime stops. */
+    (void)api_submit_end(s->o.rt, cmd);
 }
 
 static void on_last_user(api_object *o)
 {
     lk_audio_stream *s = (lk_audio_stream *)o;
     pthread_mutex_lock(&s->lock);
-    bool open = !s->ended;
     s->ended = s->end_taken = true; /* without an event */
     while (s->frames.count > 0)
         drop_oldest(s);
     pthread_cond_broadcast(&s->cond);
     pthread_mutex_unlock(&s->lock);
-    if (open)
-        close_on_loop(s);
+    close_on_loop(s); /* also after its end: the loop lists it still */
 }
 
 static void on_destroy(api_object *o)
@@ -308,7 +306,7 @@ lk_err lk_audio_stream_read(lk_audio_frame **frame, lk_audio_stream *s, int32_t 
 uint64_t lk_audio_stream_dropped(const lk_audio_stream *stream)
 {
     lk_audio_stream *s = (lk_audio_stream *)(uintptr_t)stream;
-    if (!s)
+    if (!s || api_check(s->o.rt) != LK_OK)
         return 0;
     pthread_mutex_lock(&s->lock);
     uint64_t dropped = s->dropped;

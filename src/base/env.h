@@ -71,7 +71,8 @@ void lk_log_emit(const lk_env *env, lk_log_level level, const char *event,
                  const lk_log_field *fields, size_t count);
 #define LK_LOG(env_, level_, event_, ...)                                                   \
     do {                                                                                    \
-        if ((env_)->log && (level_) <= (env_)->log->level) {                                \
+        if ((env_)->log &&                                                                  \
+            (int)(level_) <= (int)__atomic_load_n(&(env_)->log->level, __ATOMIC_RELAXED)) { \
             const lk_log_field lk_fields_[] = {{NULL, NULL, 0}, __VA_ARGS__};               \
             lk_log_emit((env_), (level_), (event_), lk_fields_ + 1,                         \
                         sizeof lk_fields_ / sizeof lk_fields_[0] - 1);                      \
