@@ -87,12 +87,12 @@ bool lk_dsp_vad_add(lk_dsp_vad *v, double rms)
 #define WINDOW 480            /* 10 ms are compared */
 #define SILENCE_RMS 60.0      /* of 32768: nobody hears where it is cut */
 
-/* Likeness of the 10 ms at 0 and at lag, -1..1. */
-static double correlation(const int16_t *s, size_t lag, uint32_t channels, size_t step)
+/* Likeness of two stretches of 10 ms, -1..1. */
+static double correlation(const int16_t *x, const int16_t *y, uint32_t channels, size_t step)
 {
     double xy = 0, xx = 0, yy = 0;
-    for (size_t i = 0; i < WINDOW; i += step) {
-        double a = s[i * channels], b = s[(i + lag) * channels];
+    for (size_t i = 0; i < WINDOW * channels; i += step * channels) {
+        double a = x[i], b = y[i];
         xy += a * b;
         xx += a * a;
         yy += b * b;
@@ -100,28 +100,27 @@ static double correlation(const int16_t *s, size_t lag, uint32_t channels, size_
     return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
 }
 
-/* The best lag of those allowed; 0 when the sound does not repeat itself. */
-static size_t find_lag(const int16_t *s, size_t frames, uint32_t channels, size_t max_lag, double likeness)
+/* The lag, 2.5 ms to last, after which (direction 1) or before which (-1) the 10 ms at s come again; 0: they do not. */
+static size_t find_lag(const int16_t *s, int direction, size_t last, uint32_t channels, double likeness)
 {
+    const ptrdiff_t unit = direction * (ptrdiff_t)channels;
     size_t best = LK_DSP_STRETCH_MIN_LAG;
     double most = -1;
-    size_t last = LK_MIN(LK_MIN((size_t)LK_DSP_STRETCH_MAX_LAG, max_lag), frames - WINDOW);
     if (last < LK_DSP_STRETCH_MIN_LAG)
         return 0;
-    if (lk_dsp_level_of(s, (last + WINDOW) * channels).rms * 32768.0 < SILENCE_RMS)
+    if (lk_dsp_level_of(direction < 0 ? s - last * channels : s, (last + WINDOW) * channels).rms * 32768.0 < SILENCE_RMS)
         return last;
     for (size_t lag = LK_DSP_STRETCH_MIN_LAG; lag <= last; lag += DECIMATE) {
-        double c = correlation(s, lag, channels, DECIMATE);
+        double c = correlation(s, s + (ptrdiff_t)lag * unit, channels, DECIMATE);
         if (c > most) {
             most = c;
             best = lag;
         }
     }
-    size_t from = best > LK_DSP_STRETCH_MIN_LAG + DECIMATE ? best - DECIMATE : LK_DSP_STRETCH_MIN_LAG,
-           to = LK_MIN(best + DECIMATE, last);
+    size_t from = LK_MAX(best - DECIMATE, (size_t)LK_DSP_STRETCH_MIN_LAG), to = LK_MIN(best + DECIMATE, last);
     most = -1;
     for (size_t lag = from; lag <= to; lag++) {
-        double c = correlation(s, lag, channels, 2);
+        double c = correlation(s, s + (ptrdiff_t)lag * unit, channels, 2);
         if (c > most) {
             most = c;
             best = lag;
@@ -130,37 +129,34 @@ static size_t find_lag(const int16_t *s, size_t frames, uint32_t channels, size_
     return most >= likeness ? best : 0;
 }
 
-static int16_t blend(int16_t from, int16_t to, size_t i, size_t n)
+/* out goes over from x to y within n frames; it may be x. */
+static void fade(int16_t *out, const int16_t *x, const int16_t *y, size_t n, uint32_t channels)
 {
-    return (int16_t)(((int32_t)from * (int32_t)(n - i) + (int32_t)to * (int32_t)i) / (int32_t)n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = i * channels; c < (i + 1) * channels; c++)
+            out[c] = (int16_t)((x[c] * (int32_t)(n - i) + y[c] * (int32_t)i) / (int32_t)n);
 }
 
 size_t lk_dsp_accelerate(int16_t *s, size_t frames, uint32_t channels, size_t max_lag, double likeness)
 {
-    if (frames < LK_DSP_STRETCH_MIN)
+    if (frames < LK_DSP_ACCELERATE_MIN)
         return frames;
-    size_t lag = find_lag(s, frames, channels, max_lag, likeness);
+    size_t lag = find_lag(s, 1, LK_MIN(max_lag, (size_t)LK_DSP_STRETCH_MAX_LAG), channels, likeness);
     if (lag == 0)
         return frames;
-    size_t fade = LK_MIN(lag, frames - lag);
-    for (size_t i = 0; i < fade; i++)
-        for (uint32_t c = 0; c < channels; c++)
-            s[i * channels + c] = blend(s[i * channels + c], s[(i + lag) * channels + c], i, fade);
-    memmove(s + fade * channels, s + (fade + lag) * channels, (frames - lag - fade) * channels * sizeof *s);
+    fade(s, s, s + lag * channels, lag, channels);
+    memmove(s + lag * channels, s + 2 * lag * channels, (frames - 2 * lag) * channels * sizeof *s);
     return frames - lag;
 }
 
 size_t lk_dsp_expand(int16_t *s, size_t frames, size_t cap, uint32_t channels, size_t max_lag, double likeness)
 {
-    if (frames < LK_DSP_STRETCH_MIN)
+    size_t last = LK_MIN(LK_MIN(max_lag, (size_t)LK_DSP_STRETCH_MAX_LAG), LK_MIN(frames, cap - frames));
+    size_t lag = find_lag(s - WINDOW * channels, -1, last, channels, likeness);
+    if (lag == 0)
         return frames;
-    size_t lag = find_lag(s, frames, channels, max_lag, likeness);
-    if (lag == 0 || frames + lag > cap)
-        return frames;
-    /* s[0..lag) is played, then faded back to itself: from s[lag..] to s[0..] over one period. */
-    memmove(s + 2 * lag * channels, s + lag * channels, (frames - lag) * channels * sizeof *s);
-    for (size_t i = 0; i < lag; i++)
-        for (uint32_t c = 0; c < channels; c++)
-            s[(lag + i) * channels + c] = blend(s[(2 * lag + i) * channels + c], s[i * channels + c], i, lag);
+    /* From what would follow, back to what was played last: then it follows once more. */
+    memmove(s + lag * channels, s, frames * channels * sizeof *s);
+    fade(s, s + lag * channels, s - lag * channels, lag, channels);
     return frames + lag;
 }

@@ -42,12 +42,14 @@ typedef struct lk_dsp_vad {
 /* One block of 20 ms with that rms (0..1). */
 bool lk_dsp_vad_add(lk_dsp_vad *v, double rms);
 
-#define LK_DSP_STRETCH_MIN 1440 /* 30 ms at 48 kHz: what a stretch needs to look at */
-#define LK_DSP_STRETCH_MIN_LAG 120 /* 2.5 ms: the least it adds or takes away */
+#define LK_DSP_STRETCH_MIN_LAG 120 /* 2.5 ms: the least a stretch adds or takes away */
 #define LK_DSP_STRETCH_MAX_LAG 720 /* 15 ms: the most */
+#define LK_DSP_ACCELERATE_MIN 1440 /* 30 ms: what there has to be to take something away from */
+#define LK_DSP_EXPAND_PAST 1200    /* 25 ms: what has to stand in front of the place where something is put in */
 #define LK_DSP_STRETCH_INAUDIBLE 0.9
-/* Takes one pitch period out of (or, for expand, puts one into) the first `frames` of samples, in place, where the sound
- * repeats itself well enough or is near silence. At most max_lag frames. likeness: how well it has to repeat itself, as a
- * correlation; -1: in any case. cap: room in frames. Returns the new length; the same: nothing was done. */
+/* Takes one pitch period out of the first `frames` of samples, in place, where the sound repeats itself well enough or is
+ * near silence. At most max_lag frames. likeness: how well it has to repeat itself, as a correlation; -1: in any case.
+ * Returns the new length; the same: nothing was done. */
 size_t lk_dsp_accelerate(int16_t *samples, size_t frames, uint32_t channels, size_t max_lag, double likeness);
+/* Puts one in before samples[0], which LK_DSP_EXPAND_PAST frames that were played precede. cap: room in frames. */
 size_t lk_dsp_expand(int16_t *samples, size_t frames, size_t cap, uint32_t channels, size_t max_lag, double likeness);

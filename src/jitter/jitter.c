@@ -11,7 +11,7 @@
 #define QUANTILE 0.95f
 #define TAIL 0.99f
 #define MARGIN_USEC 8000      /* above the quantile: playout looks every 10 ms */
-#define TAIL_EXTRA_USEC 14000 /* the tail may raise the target this far above the quantile, never more */
+#define TAIL_EXTRA_USEC 12000 /* the tail may raise the target this far above the quantile, never more */
 /* When more than this part of the sound comes inside of later packets, it is waited for. */
 #define REPAIR_PART 0.008f
 #define REPAIR_EXTRA_USEC 40000
@@ -31,7 +31,8 @@
 #define STALL_MAX_USEC 3000000 /* longer silence: start anew with the next packet */
 #define BACKLOG_USEC 1000000   /* more than the target: what a stretch would take too long to catch up with is skipped */
 #define CONCEAL_STEP 480
-#define STEER_USEC 6000
+#define STEER_UP_USEC 6000
+#define STEER_DOWN_USEC 3000
 #define SLACK_USEC 5000
 #define PAUSE_BYTES 2 /* a payload this short announces a pause of the sender (DTX) */
 
@@ -339,13 +340,14 @@ lk_usec lk_jitter_delay(const lk_jitter *j, lk_usec now, size_t buffered)
     return j->playing ? now - TICK_USEC(j->next_ts - (int64_t)buffered) - j->base : 0;
 }
 
-/* Above the target there is more freedom than below: what a late packet added may be needed for the next one. */
+/* Above the target there is more freedom than below: what a late packet added may be needed for the next one, and the next
+ * packet is needed up to 10 ms before it is heard. */
 lk_usec lk_jitter_steer(const lk_jitter *j, lk_usec now, size_t buffered)
 {
     if (!j->playing || j->stalled_usec)
         return 0;
     lk_usec off = lk_jitter_delay(j, now, buffered) - j->target_usec;
-    return off > LK_MAX((lk_usec)STEER_USEC, j->target_usec / 2) || off < -STEER_USEC ? off : 0;
+    return off > LK_MAX((lk_usec)STEER_UP_USEC, j->target_usec / 2) || off < -STEER_DOWN_USEC ? off : 0;
 }
 
 static lk_jitter_next play_first(lk_jitter *j)

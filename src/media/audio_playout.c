@@ -4,6 +4,7 @@
 #include "dsp/remix.h"
 
 #define PCM_FRAMES (LK_CODEC_FRAMES_MAX * 3)
+#define PAST_FRAMES LK_DSP_EXPAND_PAST /* played ones, in front */
 #define STRETCH_PAUSE_USEC 30000
 #define OVERSHOOT_USEC 4000 /* a stretch may go past the target by this */
 #define HURRY_USEC 60000
@@ -18,7 +19,10 @@ void lk_playout_init(lk_playout *p, const lk_env *env, const lk_audio_codec_ops 
     lk_jitter_init(&p->jitter, env);
 }
 
-static size_t pcm_size(uint32_t channels) { return (size_t)PCM_FRAMES * channels * sizeof(int16_t); }
+static size_t pcm_size(uint32_t channels) { return (size_t)(PAST_FRAMES + PCM_FRAMES) * channels * sizeof(int16_t); }
+
+/* The i-th decoded frame that was not played yet. */
+static int16_t *frame_at(const lk_playout *p, size_t i) { return p->pcm + (PAST_FRAMES + i) * p->channels; }
 
 void lk_playout_deinit(lk_playout *p)
 {
@@ -39,9 +43,11 @@ lk_err lk_playout_set_channels(lk_playout *p, uint32_t channels)
         return LK_ERR_NOMEM;
     }
     if (p->pcm) {
-        lk_dsp_remix(p->pcm, p->channels, pcm, channels, p->count);
+        lk_dsp_remix(p->pcm, p->channels, pcm, channels, PAST_FRAMES + p->count);
         lk_release(p->env, p->pcm, pcm_size(p->channels));
     }
+    else
+        memset(pcm, 0, PAST_FRAMES * channels * sizeof *pcm);
     p->codec->decoder_free(p->decoder);
     p->decoder = decoder;
     p->pcm = pcm;
@@ -80,7 +86,7 @@ static void count_concealed(lk_playout *p, size_t frames, bool lost)
 
 static void conceal(lk_playout *p, size_t frames, bool lost)
 {
-    int16_t *out = p->pcm + p->count * p->channels;
+    int16_t *out = frame_at(p, p->count);
     /* In a pause the codec goes on with the background noise it has learned. */
     bool silent = lost && p->silent_for > SILENT_AFTER;
     if (silent || p->codec->conceal(p->decoder, out, frames) != LK_OK)
@@ -93,7 +99,7 @@ static void conceal(lk_playout *p, size_t frames, bool lost)
 static void play(lk_playout *p, lk_usec now, const lk_jitter_packet *packet)
 {
     size_t frames = 0;
-    if (p->codec->decode(p->decoder, (lk_bytes){packet->data, packet->len}, p->pcm + p->count * p->channels, &frames) != LK_OK) {
+    if (p->codec->decode(p->decoder, (lk_bytes){packet->data, packet->len}, frame_at(p, p->count), &frames) != LK_OK) {
         p->c.discarded++;
         conceal(p, packet->frames, true);
         return;
@@ -112,7 +118,7 @@ static void recover(lk_playout *p, const lk_jitter_next *n)
 {
     lk_bytes payload = {n->packet->data, n->packet->len};
     if (!p->codec->has_fec(payload) ||
-        p->codec->decode_fec(p->decoder, payload, p->pcm + p->count * p->channels, n->frames) != LK_OK) {
+        p->codec->decode_fec(p->decoder, payload, frame_at(p, p->count), n->frames) != LK_OK) {
         conceal(p, n->frames, true);
         return;
     }
@@ -129,7 +135,7 @@ static void decode_next(lk_playout *p, lk_usec now)
     lk_jitter_next n = lk_jitter_decide(&p->jitter, now, p->count);
     switch (n.action) {
     case LK_JITTER_WAIT:
-        memset(p->pcm + p->count * p->channels, 0, n.frames * p->channels * sizeof *p->pcm);
+        memset(frame_at(p, p->count), 0, n.frames * p->channels * sizeof *p->pcm);
         p->count += n.frames;
         break;
     case LK_JITTER_PLAY: play(p, now, n.packet); break;
@@ -144,37 +150,45 @@ static double likeness(lk_usec off)
     return off > ROUGH_USEC ? -1 : off > HURRY_USEC ? 0.5 : LK_DSP_STRETCH_INAUDIBLE;
 }
 
-static void stretch(lk_playout *p, lk_usec now)
+static size_t most_samples(lk_usec off) { return (size_t)((off + OVERSHOOT_USEC) * 48 / 1000); }
+
+static void speed_up(lk_playout *p, lk_usec now)
 {
-    lk_usec steer = lk_jitter_steer(&p->jitter, now, p->count), off = steer < 0 ? -steer : steer;
-    if (steer == 0 || now < p->stretch_after)
+    lk_usec off = lk_jitter_steer(&p->jitter, now, p->count);
+    if (off <= 0 || now < p->stretch_after)
         return;
     /* Look ahead only at what is there: a stretch is never worth a concealment. */
-    while (p->count < LK_DSP_STRETCH_MIN && p->jitter.count && p->jitter.packets[0].ts <= p->jitter.next_ts &&
+    while (p->count < LK_DSP_ACCELERATE_MIN && p->jitter.count && p->jitter.packets[0].ts <= p->jitter.next_ts &&
            p->count + p->jitter.packets[0].frames <= LK_CODEC_FRAMES_MAX * 2)
         decode_next(p, now);
-    size_t before = p->count, most = (size_t)((off + OVERSHOOT_USEC) * 48 / 1000);
-    if (before < LK_DSP_STRETCH_MIN)
+    size_t before = p->count;
+    p->count = lk_dsp_accelerate(frame_at(p, 0), before, p->channels, most_samples(off), likeness(off));
+    p->c.removed += before - p->count;
+    if (p->count != before)
+        p->stretch_after = now + STRETCH_PAUSE_USEC;
+}
+
+static void slow_down(lk_playout *p, lk_usec now)
+{
+    lk_usec off = lk_jitter_steer(&p->jitter, now, p->count);
+    if (off >= 0 || now < p->stretch_after || p->concealing)
         return;
-    if (steer > 0) {
-        p->count = lk_dsp_accelerate(p->pcm, before, p->channels, most, likeness(off));
-        p->c.removed += before - p->count;
-    } else {
-        p->count = lk_dsp_expand(p->pcm, before, PCM_FRAMES, p->channels, most, likeness(off));
-        p->c.inserted += p->count - before;
-    }
+    size_t before = p->count;
+    p->count = lk_dsp_expand(frame_at(p, 0), before, PCM_FRAMES, p->channels, most_samples(-off), likeness(-off));
+    p->c.inserted += p->count - before;
     if (p->count != before)
         p->stretch_after = now + STRETCH_PAUSE_USEC;
 }
 
 void lk_playout_tick(lk_playout *p, lk_usec now, int16_t *out)
 {
-    stretch(p, now);
+    speed_up(p, now);
     while (p->count < LK_PLAYOUT_TICK)
         decode_next(p, now);
-    memcpy(out, p->pcm, LK_PLAYOUT_TICK * p->channels * sizeof *out);
+    slow_down(p, now);
+    memcpy(out, frame_at(p, 0), LK_PLAYOUT_TICK * p->channels * sizeof *out);
     p->count -= LK_PLAYOUT_TICK;
-    memmove(p->pcm, p->pcm + LK_PLAYOUT_TICK * p->channels, p->count * p->channels * sizeof *out);
+    memmove(p->pcm, p->pcm + LK_PLAYOUT_TICK * p->channels, (PAST_FRAMES + p->count) * p->channels * sizeof *out);
     lk_dsp_meter_add(&p->c.meter, out, (size_t)LK_PLAYOUT_TICK * p->channels, 0.01);
     p->c.samples += LK_PLAYOUT_TICK;
     p->c.playing_ts = p->jitter.next_ts - (int64_t)p->count;
