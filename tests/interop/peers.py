@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -37,9 +38,12 @@ def library_path(library):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range the system gives to outgoing connections, so that none takes it before the server does."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket(socket.AF_INET, kind) as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, metadata="", attributes=None, **grants):
