@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rooms at the C ABI against the real server: the gate, the order of events, endings, statistics."""
+"""Rooms at the C ABI against the real server: the gate, the order of events, endings, statistics.
+
+Tests that take `both` ask the stock library the same. Two do not: on a busy machine it now and then loses `disconnected`
+of its own disconnect, and the second `track_subscribed` of a subscription that is taken back at once.
+"""
 import time
 
 import pytest
@@ -201,18 +205,18 @@ def test_mute_is_told_once(lib, server, room):
     assert alice.names().count("track_muted") == alice.names().count("track_unmuted") == 1
 
 
-def test_subscription_by_hand(both, server, room):
-    alice = Joined(both, server, room, "alice")
-    bob = Joined(both, server, room, "bob", options={"auto_subscribe": False})
-    sid = alice.publish(new_track(both)[1]).publication.info.sid
+def test_subscription_by_hand(lib, server, room):
+    alice = Joined(lib, server, room, "alice")
+    bob = Joined(lib, server, room, "bob", options={"auto_subscribe": False})
+    sid = alice.publish(new_track(lib)[1]).publication.info.sid
     publication = bob.event("track_published").publication.handle.id
-    both.request("set_subscribed", publication_handle=publication, subscribe=True)
+    lib.request("set_subscribed", publication_handle=publication, subscribe=True)
     first = bob.event("track_subscribed").track
-    start = len(both.events)
-    both.request("set_subscribed", publication_handle=publication, subscribe=False)
+    start = len(lib.events)
+    lib.request("set_subscribed", publication_handle=publication, subscribe=False)
     assert bob.event("track_unsubscribed", start).track_sid == sid
-    start = len(both.events)
-    both.request("set_subscribed", publication_handle=publication, subscribe=True)
+    start = len(lib.events)
+    lib.request("set_subscribed", publication_handle=publication, subscribe=True)
     second = bob.event("track_subscribed", start).track
     assert first.info.sid == second.info.sid == sid and first.handle.id != second.handle.id
 
@@ -316,20 +320,19 @@ def check_stats(stats, kinds):
 ORDER = ["local_track_unpublished", "connection_state_changed", "disconnected", "eos"]
 
 
-def test_disconnect_in_order(both, server, room):
-    alice = Joined(both, server, room, "alice")
-    alice.publish(new_track(both)[1])
+def test_disconnect_in_order(lib, server, room):
+    alice = Joined(lib, server, room, "alice")
+    alice.publish(new_track(lib)[1])
     alice.event("local_track_published")
-    bob = Joined(both, server, room, "bob")
+    bob = Joined(lib, server, room, "bob")
     bob.event("track_subscribed")
-    start = len(both.events)
+    start = len(lib.events)
     response, _ = alice.disconnect(reason=3)
     assert alice.event("disconnected").reason == 3, "the reason is echoed"
     names = [n for n in alice.names(start) if n in ORDER]
-    # The stock library calls back on several threads at once: what they write down may change places.
-    assert names == ORDER if both.name == "ours" else sorted(names) == sorted(ORDER)
+    assert names == ORDER
     assert alice.event("connection_state_changed", start).state == DISCONNECTED
-    assert alice.index("eos") < at(both, "disconnect", response)
+    assert alice.index("eos") < at(lib, "disconnect", response)
     bob.event("participant_disconnected", start)
     names = bob.names(start)
     assert names.index("track_unsubscribed") < names.index("track_unpublished") < names.index("participant_disconnected")
@@ -338,9 +341,9 @@ def test_disconnect_in_order(both, server, room):
     assert len(alice.names()) == count, "the second one has a callback and nothing else"
     for name, fields in (("set_local_metadata", {"metadata": "x"}), ("set_local_name", {"name": "x"})):
         assert told(alice, name, **fields).error
-    assert alice.publish(new_track(both)[1]).error
+    assert alice.publish(new_track(lib)[1]).error
     for handle in (alice.room, alice.me, bob.room, bob.me):
-        assert both.drop(handle) and not both.drop(handle)
+        assert lib.drop(handle) and not lib.drop(handle)
 
 
 def test_removed_by_the_server(both, server, room):
