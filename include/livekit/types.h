@@ -123,6 +123,41 @@ typedef enum lk_audio_feature {
     LK_AUDIO_FEATURE_PRECONNECT_BUFFER = 6
 } lk_audio_feature;
 
+/* How pixels lie in memory. Numbers as in the FFI (VideoBufferType). The RGB family is named by bytes in memory order. */
+typedef enum lk_video_format {
+    LK_VIDEO_RGBA = 0,
+    LK_VIDEO_ABGR = 1,
+    LK_VIDEO_ARGB = 2,
+    LK_VIDEO_BGRA = 3,
+    LK_VIDEO_RGB24 = 4,
+    LK_VIDEO_I420 = 5,
+    LK_VIDEO_I420A = 6,
+    LK_VIDEO_I422 = 7,
+    LK_VIDEO_I444 = 8,
+    LK_VIDEO_I010 = 9, /* 10 bits in 16, native byte order */
+    LK_VIDEO_NV12 = 10
+} lk_video_format;
+#define LK_VIDEO_FORMATS 11
+#define LK_VIDEO_PLANES_MAX 4
+
+/* Clockwise turn that makes the picture upright. */
+typedef enum lk_video_rotation {
+    LK_VIDEO_ROTATION_0 = 0,
+    LK_VIDEO_ROTATION_90 = 1,
+    LK_VIDEO_ROTATION_180 = 2,
+    LK_VIDEO_ROTATION_270 = 3
+} lk_video_rotation;
+
+/* A look at a picture in memory: Y, U, V, A planes; NV12: Y, UV; the RGB family: one plane. */
+typedef struct lk_video_view {
+    lk_video_format format;
+    uint32_t width, height; /* pixels */
+    const uint8_t *planes[LK_VIDEO_PLANES_MAX];
+    uint32_t stride_bytes[LK_VIDEO_PLANES_MAX]; /* from row to row */
+    lk_video_rotation rotation;
+    int64_t timestamp_usec; /* capture: any clock of the caller's; received: the monotonic clock */
+} lk_video_view;
+
 /* ---- info snapshots: plain values, complete at the moment they were taken ------------------------- */
 
 /* One entry of a participant's attributes. In a *change* an empty value means "deleted". */
