@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents say what is: every stat, every specification, every file they name, every line of C they show."""
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def run(*command, **more):
+    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, **more)
+
+
+# ---- docs/stats.md ---------------------------------------------------------------------------------------------
+
+def fields_of_the_header(text):
+    """{kind: {"group.field"}} as include/livekit/stats_fields.h has it."""
+    groups = {name: re.findall(r"X\(\w+, (\w+),", body)
+              for name, body in re.findall(r"#define LK_STATS_GROUP_(\w+)\(X\)((?:.*\\\n)*.*)", text)}
+    kinds = {}
+    for name, body in re.findall(r"#define LK_STATS_KIND_(\w+)\(G\)((?:.*\\\n)*.*)", text):
+        members = re.findall(r"G\((\w+), (\w+)\)", body)
+        kinds[name] = {f"{member}.{field}" for group, member in members for field in groups[group]}
+    return kinds
+
+
+def rows_of_the_page(text):
+    """{kind: {"group.field": what is said of it}} as docs/stats.md has it."""
+    kinds = {}
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        kind, _, body = section.partition("\n")
+        kinds[kind.strip()] = rows = {}
+        for names, said in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|$", body, re.M):
+            for name in re.findall(r"`([^`]+)`", names):
+                assert name not in rows, f"{kind}: {name} stands there twice"
+                rows[name] = said.strip()
+    return kinds
+
+
+def stats_problems(header, page):
+    wanted, told = fields_of_the_header(header), rows_of_the_page(page)
+    for kind in sorted(wanted.keys() | told.keys()):
+        for name in sorted(wanted.get(kind, set()) - told.get(kind, {}).keys()):
+            yield f"{kind}: {name} is missing in docs/stats.md"
+        for name in sorted(told.get(kind, {}).keys() - wanted.get(kind, set())):
+            yield f"{kind}: docs/stats.md names {name}, which stats_fields.h does not have"
+        if kind not in told:
+            yield f"{kind}: no section in docs/stats.md"
+        if kind not in wanted:
+            yield f"{kind}: docs/stats.md has a section for what is no kind"
+
+
+def is_default(said):
+    return said.startswith("default")
+
+
+def code_that_fills():
+    files = [path for part in ("pc", "media", "room") for path in sorted((ROOT / "src" / part).glob("*.c"))]
+    texts = [path.read_text() for path in files]
+    return "\n".join(text for text in texts if re.search(r"\blk_stats_[A-Z]|\bLK_STATS_(inbound|outbound)_rtp\b", text))
+
+
+def is_set(code, field):
+    """An assignment through a pointer or member, or a text built in place."""
+    place = rf"\w(?:->|\.){field}\b"
+    return bool(re.search(rf"{place}(?:\[\w+\])?\s*(?:[+|]?=[^=]|=\s|\+\+)", code) or re.search(rf"JOIN\([\w.>-]*{place}", code)
+                or re.search(rf", [\w.>-]*{place}\)", code))
+
+
+@pytest.fixture(scope="module")
+def header():
+    return (ROOT / "include/livekit/stats_fields.h").read_text()
+
+
+@pytest.fixture(scope="module")
+def page():
+    return (ROOT / "docs/stats.md").read_text()
+
+
+def test_every_stat_is_documented_and_none_is_invented(header, page):
+    assert len(fields_of_the_header(header)) >= 16
+    assert not list(stats_problems(header, page))
+
+
+def test_a_default_is_never_set_and_what_has_a_source_is(page):
+    code, told = code_that_fills(), rows_of_the_page(page)
+    said = {}
+    for rows in told.values():
+        for name, text in rows.items():
+            said.setdefault(name.partition(".")[2], []).append(text)
+    assert len(code) > 10000
+    for field, texts in said.items():
+        if all(map(is_default, texts)):
+            assert not is_set(code, field), f"docs/stats.md calls {field} a default, the code sets it: say what it measures"
+        else:
+            assert is_set(code, field), f"docs/stats.md names a source of {field}, nothing sets it"
+
+
+@pytest.mark.parametrize("change_header, change_page, caught", [
+    (("X(U32, fec_ssrc, \"\")", "X(U32, fec_ssrc, \"\") \\\n    X(U32, brand_new, \"\")"), None,
+     "inbound_rtp: inbound.brand_new is missing in docs/stats.md"),
+    (None, ("| `codec.channels` |", "| `codec.chanels` |"), "codec: docs/stats.md names codec.chanels, which stats_fields.h does not have"),
+    (None, ("## transport\n", "## transports\n"), "transport: no section in docs/stats.md"),
+])
+def test_a_stat_out_of_step_is_caught(header, page, change_header, change_page, caught):
+    def changed(text, change):
+        assert change is None or change[0] in text
+        return text.replace(*change, 1) if change else text
+    assert caught in list(stats_problems(changed(header, change_header), changed(page, change_page)))
