@@ -32,7 +32,7 @@ LK_API void lk_info_unref(const void *info);
 typedef enum lk_ice_transport {
     LK_ICE_TRANSPORT_ALL = 0,
     LK_ICE_TRANSPORT_RELAY = 1, /* not built yet: connect ends with LK_ERR_UNSUPPORTED */
-    LK_ICE_TRANSPORT_NO_HOST = 2
+    LK_ICE_TRANSPORT_NO_HOST = 2 /* likewise */
 } lk_ice_transport;
 
 typedef struct lk_ice_server {
@@ -46,12 +46,14 @@ typedef struct lk_room_options {
     uint32_t size; /* set by lk_room_options_init */
     bool auto_subscribe;         /* true: every track of every participant is delivered */
     bool adaptive_stream;        /* false; told to the server, nothing else */
-    bool dynacast;               /* false */
-    bool single_peer_connection; /* true; a server without it is reached with two */
+    bool dynacast;               /* false; changes nothing yet */
+    bool single_peer_connection; /* true; false is not built yet: connect ends with LK_ERR_UNSUPPORTED. A server without
+                                  * single-connection signalling (404 on /rtc/v1) cannot be joined */
     uint32_t join_retries;       /* 3 further tries, at once, except after a refusal by the server (401, 403) */
     uint32_t connect_timeout_msec; /* 5000 per try, everything included; 100..60000 */
     lk_ice_transport ice_transport;
-    const lk_ice_server *ice_servers; /* ice_server_count of them (<= 16); 0: those the server names */
+    const lk_ice_server *ice_servers; /* ice_server_count of them (<= 16); checked and kept, not used before relays and
+                                       * reflexive candidates are built: only host candidates are gathered */
     size_t ice_server_count;
     lk_encryption_type encryption; /* NONE; others are not built yet: connect ends with LK_ERR_UNSUPPORTED */
     const char *other_sdks;        /* "": told to the server */

@@ -32,7 +32,7 @@ struct lk_stats;  /* livekit/stats.h */
 typedef enum lk_session_transport {
     LK_SESSION_TRANSPORT_ALL = 0,
     LK_SESSION_TRANSPORT_RELAY = 1, /* refused: not built */
-    LK_SESSION_TRANSPORT_NO_HOST = 2,
+    LK_SESSION_TRANSPORT_NO_HOST = 2, /* refused: not built */
 } lk_session_transport;
 
 typedef struct lk_session_ice_server {
@@ -45,7 +45,8 @@ typedef struct lk_session_ice_server {
 typedef struct lk_session_config {
     const char *sdk, *sdk_version; /* "python", "cpp", "c", ...; unknown names are told as CPP, never as UNKNOWN */
     const char *os, *os_version, *device_model, *other_sdks;
-    bool auto_subscribe, adaptive_stream, dynacast, single_peer_connection;
+    bool auto_subscribe, adaptive_stream, dynacast;
+    bool single_peer_connection; /* false is refused: not built */
     uint32_t join_retries;
     uint32_t connect_timeout_msec; /* of one try */
     lk_session_transport transport;

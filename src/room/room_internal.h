@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* room/room_internal.h - the parts of a session, shared by the files of this folder only.
  *
- * room.c           life, commands, the pump, effects        room_connect.c  attempts, probe, join, end
+ * room.c           life, commands, the pump, effects        room_connect.c  attempts, join, end
  * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
  * room_publish.c   our tracks                               room_media.c    peer connection, audio both ways
  */

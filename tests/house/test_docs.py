@@ -110,3 +110,22 @@ def test_a_stat_out_of_step_is_caught(header, page, change_header, change_page, 
         assert change is None or change[0] in text
         return text.replace(*change, 1) if change else text
     assert caught in list(stats_problems(changed(header, change_header), changed(page, change_page)))
+
+
+# ---- docs/rfc-map.md -------------------------------------------------------------------------------------------
+
+def test_the_map_of_specifications_is_what_the_code_says():
+    result = run("tools/gen_rfc_map.py", "--check")
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_tag_that_is_not_in_the_map_is_caught(tmp_path):
+    for part in ("src/stun", "include", "docs"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "src/stun/stun.c").write_text("int a; /* [RFC8489 s5] */\n")
+    assert run("tools/gen_rfc_map.py", tmp_path).returncode == 0
+    assert "- s5: `src/stun/stun.c`" in (tmp_path / "docs/rfc-map.md").read_text()
+    assert run("tools/gen_rfc_map.py", "--check", tmp_path).returncode == 0
+    (tmp_path / "src/stun/stun.c").write_text("int a; /* [RFC8489 s5, s14.7] */\n")
+    result = run("tools/gen_rfc_map.py", "--check", tmp_path)
+    assert result.returncode == 1 and "+ - s14.7: `src/stun/stun.c`" in result.stdout
