@@ -4,7 +4,8 @@
  * In:      a format and a size; whoever made a picture fills it before anybody else sees it.
  * Out:     one 64-byte aligned block per picture, immutable once shared.
  * Owner:   atomic counters; any thread. A pool outlives its last picture.
- * Limits:  LK_PICTURE_SIDE_MAX a side, LK_PICTURE_BYTES_MAX in all; a pool keeps LK_PICTURE_POOL_MAX free pictures.
+ * Limits:  LK_PICTURE_SIDE_MAX a side, LK_PICTURE_BYTES_MAX in all; a pool keeps the newest LK_PICTURE_POOL_MAX
+ *          free pictures, 64 MB at most.
  * Deviates: none.
  */
 #pragma once
@@ -53,5 +54,6 @@ LK_NODISCARD lk_err lk_picture_new(lk_picture **out, lk_picture_pool *pool, lk_v
 lk_picture *lk_picture_ref(lk_picture *p);
 void lk_picture_unref(lk_picture *p); /* NULL ok */
 lk_video_view lk_picture_view(const lk_picture *p);
-/* Is every plane there with a stride of at least one row? INVALID with *why (static) saying what is not. */
+/* Is every plane there with a stride of at least one row, and few enough bytes in all to count them in 31 bits? Else
+ * INVALID or LIMIT (too large) with *why (static; why may be NULL) saying what is not. */
 LK_NODISCARD lk_err lk_video_view_check(const lk_video_view *v, const char **why);
