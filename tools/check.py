@@ -30,6 +30,7 @@ STEPS = [
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "oom"]),
     ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
+    ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
 ]
 NIGHTLY = [
     ("simulator, many seeds", ["build-checks/tests/sim/sim", "--seeds", "200"]),

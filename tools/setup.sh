@@ -13,6 +13,9 @@ packages="build-essential meson ninja-build pkg-config git curl ca-certificates
   libopus-dev libsoxr-dev libsrtp2-dev
   python3 python3-venv espeak-ng sox iproute2 nftables procps binutils"
 
+# The browser of the tests is a hundred megabytes that a demo does not need.
+[ "${1:-check}" = demo ] || packages="$packages chromium"
+
 version_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 go_version=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
 [ -n "$go_version" ] && version_at_least 1.26 "$go_version" || die "Go >= 1.26 is missing from PATH (found: ${go_version:-none})"
@@ -51,5 +54,17 @@ if [ "$(cat .peers/venv/.made-from 2>/dev/null)" != "$want" ]; then
     python3 -m venv .peers/venv
     .peers/venv/bin/pip install -q --disable-pip-version-check -r tests/peers/requirements.txt
     printf '%s' "$want" >.peers/venv/.made-from
+fi
+
+if [ "${1:-check}" != demo ]; then
+    want=$(cat tests/browser/package-lock.json tests/browser/.npmrc | sha256sum | cut -c1-16)
+    if [ "$(cat .peers/browser/.made-from 2>/dev/null)" != "$want" ]; then
+        say "installing what the browser's tests load"
+        rm -rf .peers/browser
+        mkdir -p .peers/browser
+        cp tests/browser/package.json tests/browser/package-lock.json tests/browser/.npmrc .peers/browser/
+        (cd .peers/browser && npm ci --ignore-scripts --loglevel=error)
+        printf '%s' "$want" >.peers/browser/.made-from
+    fi
 fi
 say "ready"

@@ -252,7 +252,7 @@ class Participant:
         tell("left")
 
 
-def main():
+def main(kind=Participant):
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["publish", "receive", "watch", "abandon"])
     parser.add_argument("url")
@@ -262,7 +262,7 @@ def main():
     parser.add_argument("--manual", type=int, default=0, help="1: subscribe to nothing by itself")
     parser.add_argument("--timeout", type=float, default=0, help="connect_timeout in seconds")
     parser.add_argument("--after", type=float, default=0, help="abandon: seconds until the connect is cancelled")
-    asyncio.run(Participant(parser.parse_args()).run())
+    asyncio.run(kind(parser.parse_args()).run())
 
 
 if __name__ == "__main__":

@@ -134,6 +134,8 @@ class Program:
     It prints one JSON object a line; wait("event") returns the next such line that fits.
     """
 
+    SCRIPT = ROOT / "tests/interop/participant.py"
+
     def __init__(self, role, library, *args, netns=None, env=None, **options):
         environment = {k: v for k, v in os.environ.items() if k != "LIVEKIT_LIB_PATH"}
         environment["PYTHONUNBUFFERED"] = "1"
@@ -141,10 +143,14 @@ class Program:
             environment["LIVEKIT_LIB_PATH"] = library_path(library)
         environment.update(env or {})
         prefix = ["ip", "netns", "exec", netns] if netns else []
-        command = [*prefix, sys.executable, str(ROOT / "tests/interop/participant.py"), role, *map(str, args)]
+        command = [*prefix, sys.executable, str(self.SCRIPT), role, *map(str, args)]
         for key, value in options.items():
             command += ["--" + key.replace("_", "-"), str(value)]
-        self.name = f"{role} on {library}"
+        self.start(f"{role} on {library}", command, environment)
+
+    def start(self, name, command, environment=None):
+        """Any program that speaks the line protocol of participant.py."""
+        self.name = name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=environment)
         self.lines, self.errors, self.taken, self.ended = [], [], set(), False

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// The browser's participant: the official client, a spoken message, a drawn counter, and instruments that say what
+// comes from the others. Orders and events as in tests/interop/participant.py; driver.mjs carries them.
+'use strict';
+
+const { Room, RoomEvent, Track, ConnectionState } = LivekitClient;
+
+// The picture of the counter: COLUMNS bits, the highest first, and below them the same bits inverted, so that a block
+// which was not decoded cannot pass for a number. The rest of the picture moves.
+const COLUMNS = 12;
+const WIDTH = 640;
+const HEIGHT = 360;
+
+let room = null;
+let context = null;
+let sound = null; // what is published: {node, publication}
+let picture = null;
+const heard = new Map(); // publication sid -> {levels, ...}
+const seen = new Map(); // publication sid -> {frames: [[ms, number]], unreadable}
+
+const describe = (value) => {
+  if (value === undefined || value === null || ['string', 'number', 'boolean'].includes(typeof value)) return value ?? null;
+  if (Array.isArray(value)) return value.map(describe);
+  if (value.identity !== undefined) return { identity: value.identity, sid: value.sid };
+  if (value.trackSid !== undefined) return { sid: value.trackSid, name: value.trackName, source: value.source };
+  if (Object.getPrototypeOf(value) === Object.prototype) return value;
+  return String(value);
+};
+
+const REPORTED = [
+  'ParticipantConnected', 'ParticipantDisconnected', 'TrackPublished', 'TrackUnpublished', 'TrackMuted', 'TrackUnmuted',
+  'LocalTrackPublished', 'LocalTrackUnpublished', 'ActiveSpeakersChanged', 'ConnectionStateChanged', 'Disconnected',
+  'Reconnecting', 'Reconnected', 'ParticipantMetadataChanged', 'ParticipantNameChanged', 'ParticipantAttributesChanged',
+  'ParticipantPermissionsChanged', 'TrackSubscriptionFailed', 'MediaDevicesError',
+];
+const snake = (name) => name.replace(/(?!^)([A-Z])/g, '_$1').toLowerCase();
+
+const audio = async () => {
+  if (!context) {
+    context = new AudioContext({ sampleRate: 48000 });
+    await context.audioWorklet.addModule('meter.js');
+    await context.resume();
+  }
+  return context;
+};
+
+// ---- instruments -----------------------------------------------------------------------------------------------------
+
+const listen = async (track, sid) => {
+  const record = { levels: [] };
+  heard.set(sid, record);
+  track.attach(); // without an element the sound of a peer connection does not reach the graph
+  const graph = await audio();
+  const meter = new AudioWorkletNode(graph, 'meter', { numberOfOutputs: 0 });
+  meter.port.onmessage = ({ data }) => {
+    if (!record.levels.length) tell('first_sound', { sid });
+    record.levels.push(...data);
+  };
+  record.source = graph.createMediaStreamSource(new MediaStream([track.mediaStreamTrack]));
+  record.source.connect(meter);
+  record.stop = () => record.source.disconnect();
+};
+
+// The number in the picture, or null if a block is neither black nor white or the rows contradict each other.
+const read = (pixels, width, height) => {
+  let number = 0;
+  const block = { w: width / COLUMNS, h: height / 4 };
+  const level = (column, row) => {
+    let sum = 0;
+    let count = 0;
+    for (let y = Math.ceil((row + 0.25) * block.h); y < (row + 0.75) * block.h; y += 2) {
+      for (let x = Math.ceil((column + 0.25) * block.w); x < (column + 0.75) * block.w; x += 2) {
+        sum += pixels[(y * width + x) * 4 + 1];
+        count += 1;
+      }
+    }
+    return sum / count;
+  };
+  for (let column = 0; column < COLUMNS; column += 1) {
+    const [a, b] = [level(column, 0), level(column, 1)];
+    if (Math.abs(a - b) < 100) return null;
+    number = number * 2 + (a > b ? 1 : 0);
+  }
+  return number;
+};
+
+const look = (track, sid) => {
+  const record = { frames: [], unreadable: 0 };
+  seen.set(sid, record);
+  const video = track.attach();
+  video.muted = true;
+  document.getElementById('seen').append(video);
+  const canvas = new OffscreenCanvas(1, 1);
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  const onFrame = (now) => {
+    if (video.videoWidth) {
+      if (canvas.width !== video.videoWidth || canvas.height !== video.videoHeight) {
+        canvas.width = video.videoWidth;
+        canvas.height = video.videoHeight;
+      }
+      pen.drawImage(video, 0, 0);
+      const strip = canvas.height / 2;
+      const number = read(pen.getImageData(0, 0, canvas.width, strip).data, canvas.width, canvas.height);
+      if (number === null) {
+        record.unreadable += 1;
+      } else {
+        if (!record.frames.length) tell('first_picture', { sid, width: canvas.width, height: canvas.height, number });
+        record.frames.push([now, number]);
+      }
+    }
+    record.request = video.requestVideoFrameCallback(onFrame);
+  };
+  record.request = video.requestVideoFrameCallback(onFrame);
+  record.stop = () => {
+    video.cancelVideoFrameCallback(record.request);
+    video.remove();
+  };
+};
+
+const onSubscribed = (track, publication, participant) => {
+  tell('track_subscribed', {
+    sid: publication.trackSid, identity: participant.identity, kind: track.kind, name: publication.trackName,
+    source: publication.source, muted: publication.isMuted, mime: publication.mimeType,
+  });
+  if (track.kind === Track.Kind.Audio) return listen(track, publication.trackSid);
+  return look(track, publication.trackSid);
+};
+
+const onUnsubscribed = (track, publication, participant) => {
+  tell('track_unsubscribed', { sid: publication.trackSid, identity: participant.identity });
+  for (const record of [heard.get(publication.trackSid), seen.get(publication.trackSid)]) record?.stop?.();
+  track.detach();
+};
+
+// ---- data ------------------------------------------------------------------------------------------------------------
+
+const digest = async (bytes) => [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))]
+  .map((b) => b.toString(16).padStart(2, '0')).join('');
+
+const onData = async (payload, participant, kind, topic) => {
+  const copy = payload.slice();
+  if (topic === 'ask') {
+    await room.localParticipant.publishData(copy, {
+      reliable: kind === 0, topic: 'answer', destinationIdentities: [participant.identity],
+    });
+  }
+  tell('data', {
+    from: participant?.identity ?? null, topic, reliable: kind === 0, size: copy.length,
+    number: copy.length >= 4 ? new DataView(copy.buffer).getUint32(0) : null, sha256: await digest(copy),
+  });
+};
+
+// Bytes that both sides can name: a big-endian number, then a sequence that depends on it.
+const message = (number, size) => {
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < size; i += 1) bytes[i] = (number * 31 + i * 7) & 255;
+  new DataView(bytes.buffer).setUint32(0, number);
+  return bytes;
+};
+
+// ---- orders ----------------------------------------------------------------------------------------------------------
+
+const orders = {
+  async join(text) {
+    const [url, token, options] = text.split(' ');
+    room = new Room({ adaptiveStream: false, dynacast: false, ...JSON.parse(options ?? '{}') });
+    for (const name of REPORTED) {
+      if (!RoomEvent[name]) throw new Error(`the client knows no event ${name}`);
+      room.on(RoomEvent[name], (...args) => tell(snake(name), { args: args.map(describe) }));
+    }
+    room.on(RoomEvent.TrackSubscribed, onSubscribed);
+    room.on(RoomEvent.TrackUnsubscribed, onUnsubscribed);
+    room.on(RoomEvent.DataReceived, onData);
+    const began = performance.now();
+    await room.connect(url, token);
+    const me = room.localParticipant;
+    tell('connected', { seconds: (performance.now() - began) / 1000, identity: me.identity, sid: me.sid, room: room.name });
+  },
+
+  async leave() {
+    await room.disconnect();
+  },
+
+  // speak N: publishes the message and says it N times; "spoken" tells the end.
+  async speak(times) {
+    const graph = await audio();
+    const file = await (await fetch('speech.wav')).arrayBuffer();
+    const buffer = await graph.decodeAudioData(file);
+    const output = graph.createMediaStreamDestination();
+    const [track] = output.stream.getAudioTracks();
+    const publication = await room.localParticipant.publishTrack(track, { name: 'voice', source: Track.Source.Microphone });
+    sound = { publication, output, buffer };
+    tell('published', { sid: publication.trackSid, kind: 'audio' });
+    if (Number(times)) await orders.say(times);
+  },
+
+  async say(times) {
+    const graph = await audio();
+    const node = new AudioBufferSourceNode(graph, { buffer: sound.buffer, loop: Number(times) > 1 });
+    node.connect(sound.output);
+    const ended = new Promise((done) => {
+      node.onended = done;
+    });
+    node.start();
+    node.stop(graph.currentTime + sound.buffer.duration * Number(times));
+    await ended;
+    tell('spoken');
+  },
+
+  // draw RATE: publishes a picture with a counter that counts up RATE times a second until "erase".
+  async draw(rate) {
+    const canvas = document.createElement('canvas');
+    canvas.width = WIDTH;
+    canvas.height = HEIGHT;
+    const pen = canvas.getContext('2d', { alpha: false });
+    picture = { number: 0 };
+    const paint = () => {
+      const { number } = picture;
+      for (let y = HEIGHT / 2; y < HEIGHT; y += 20) {
+        pen.fillStyle = `hsl(${(y + number * 3) % 360} 60% 50%)`;
+        pen.fillRect(0, y, WIDTH, 20);
+      }
+      pen.fillStyle = '#ff0';
+      pen.fillRect((number * 8) % WIDTH, HEIGHT * 0.65, 60, 60);
+      for (let column = 0; column < COLUMNS; column += 1) {
+        const bit = (number >> (COLUMNS - 1 - column)) & 1;
+        for (const row of [0, 1]) {
+          pen.fillStyle = bit !== row ? '#fff' : '#000';
+          pen.fillRect((column * WIDTH) / COLUMNS, (row * HEIGHT) / 4, WIDTH / COLUMNS + 1, HEIGHT / 4);
+        }
+      }
+    };
+    paint();
+    const [track] = canvas.captureStream(Number(rate)).getVideoTracks();
+    const publication = await room.localParticipant.publishTrack(track, {
+      name: 'picture', source: Track.Source.Camera, simulcast: false, videoCodec: 'vp8',
+      videoEncoding: { maxBitrate: 1_000_000, maxFramerate: Number(rate) },
+    });
+    picture.publication = publication;
+    picture.track = track;
+    picture.timer = setInterval(() => {
+      picture.number += 1;
+      paint();
+    }, 1000 / Number(rate));
+    tell('published', { sid: publication.trackSid, kind: 'video' });
+  },
+
+  erase() {
+    clearInterval(picture.timer);
+    tell('erased', { number: picture.number });
+  },
+
+  async mute(what) {
+    await (what === 'video' ? picture : sound).publication.mute();
+  },
+
+  async unmute(what) {
+    await (what === 'video' ? picture : sound).publication.unmute();
+  },
+
+  async unpublish(what) {
+    await room.localParticipant.unpublishTrack((what === 'video' ? picture : sound).publication.track);
+  },
+
+  // What was heard of a publication so far; "hear SID forget" starts a new page.
+  hear(text) {
+    const [sid, forget] = text.split(' ');
+    const record = heard.get(sid);
+    tell('hear', { sid, levels: record.levels.map((level) => Math.round(level)) });
+    if (forget) record.levels = [];
+  },
+
+  see(text) {
+    const [sid, forget] = text.split(' ');
+    const record = seen.get(sid);
+    tell('see', { sid, frames: record.frames.map(([ms, number]) => [ms / 1000, number]), unreadable: record.unreadable });
+    if (forget) Object.assign(record, { frames: [], unreadable: 0 });
+  },
+
+  // send TOPIC reliable|lossy SIZE FIRST COUNT [IDENTITY]
+  async send(text) {
+    const [topic, how, size, first, count, identity] = text.split(' ');
+    for (let i = 0; i < Number(count); i += 1) {
+      await room.localParticipant.publishData(message(Number(first) + i, Number(size)), {
+        reliable: how === 'reliable', topic, destinationIdentities: identity ? [identity] : undefined,
+      });
+    }
+  },
+
+  async metadata(text) {
+    await room.localParticipant.setMetadata(text);
+  },
+
+  async name(text) {
+    await room.localParticipant.setName(text);
+  },
+
+  async attributes(text) {
+    await room.localParticipant.setAttributes(JSON.parse(text));
+  },
+
+  room() {
+    const person = (p) => ({
+      identity: p.identity, sid: p.sid, name: p.name ?? '', metadata: p.metadata ?? '', attributes: p.attributes,
+      quality: p.connectionQuality,
+      tracks: Object.fromEntries([...p.trackPublications.values()].map((t) => [t.trackSid, {
+        name: t.trackName, muted: t.isMuted, source: t.source, kind: t.kind, mime: t.mimeType, subscribed: t.isSubscribed ?? null,
+      }])),
+    });
+    tell('room', {
+      name: room.name, connected: room.state === ConnectionState.Connected, me: person(room.localParticipant),
+      remotes: Object.fromEntries([...room.remoteParticipants.values()].map((p) => [p.identity, person(p)])),
+    });
+  },
+};
+
+globalThis.orders = orders;
