@@ -129,3 +129,52 @@ def test_a_tag_that_is_not_in_the_map_is_caught(tmp_path):
     (tmp_path / "src/stun/stun.c").write_text("int a; /* [RFC8489 s5, s14.7] */\n")
     result = run("tools/gen_rfc_map.py", "--check", tmp_path)
     assert result.returncode == 1 and "+ - s14.7: `src/stun/stun.c`" in result.stdout
+
+
+# ---- what documents name exists -----------------------------------------------------------------------------------
+
+SOURCES = ("src", "include", "apps", "tests", "tools", "fuzz", "examples", "bench")
+PLACES = tuple(folder + "/" for folder in (*SOURCES, "docs"))
+
+
+def known_words():
+    words = set()
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".c", ".h", ".inc", ".py", ".sh", ".map", ".txt", ".build"} and "corpus" not in path.parts:
+                if path.name == "test_docs.py":
+                    continue
+                words.add(path.name)
+                words.update(re.findall(r"\b[A-Za-z_]\w+", path.read_text(errors="replace")))
+    return words
+
+
+def invented(text, words, here):
+    """What stands in backticks and looks like a path or a name in code, yet is not there."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        if not (here / link).exists():
+            yield link
+    for token in re.findall(r"`([^`\n]+)`", text):
+        if token.startswith(PLACES) and re.fullmatch(r"[\w./-]+", token):
+            if not (ROOT / token).exists():
+                yield token
+        elif re.fullmatch(r"[a-z]\w*_\w+(\(\))?|LK_[A-Z_0-9]+|\w+\.[ch]", token):
+            name = token.removesuffix("()")
+            if name not in words and not any(word.endswith("_" + name) for word in words):
+                yield token
+
+
+@pytest.fixture(scope="module")
+def words():
+    return known_words()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_names_exists(document, words):
+    assert not list(invented(document.read_text(), words, document.parent))
+
+
+def test_a_name_that_does_not_exist_is_caught(words):
+    text = "See `lk_pc_sendd` in `src/pc/pcc.c`, [here](nowhere.md), `lk_pc_send` and `src/pc/pc.c`."
+    assert sorted(invented(text, words, ROOT / "docs")) == ["lk_pc_sendd", "nowhere.md", "src/pc/pcc.c"]
