@@ -22,6 +22,7 @@ while read -r layer module kind libs; do
         protobuf-c) extra="$extra|protobuf_c_.*|livekit__.*" ;;
         opus) extra="$extra|opus_.*" ;;
         soxr) extra="$extra|soxr_.*" ;;
+        yuv) extra="$extra|[A-Z0-9]+(Alpha)?To[A-Z0-9]+|(Copy|Set|Scale)Plane|ARGBShuffle|ARGBExtractAlpha|I420(Scale|Rotate)" ;;
         jansson) extra="$extra|json_.*" ;;
         esac
     done

@@ -5,7 +5,8 @@
  * Out:     pixels in a picture the caller made in the wanted format and size.
  * Owner:   no state. Any thread (workers).
  * Limits:  as frame/picture.h.
- * Deviates: none.
+ * Deviates: rows in between (a few hundred kB at most, RGB24 and scaling) are taken by libyuv from the C library,
+ *          outside of lk_env.
  */
 #pragma once
 #include "frame/picture.h"
