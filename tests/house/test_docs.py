@@ -178,3 +178,16 @@ def test_what_a_document_names_exists(document, words):
 def test_a_name_that_does_not_exist_is_caught(words):
     text = "See `lk_pc_sendd` in `src/pc/pcc.c`, [here](nowhere.md), `lk_pc_send` and `src/pc/pc.c`."
     assert sorted(invented(text, words, ROOT / "docs")) == ["lk_pc_sendd", "nowhere.md", "src/pc/pcc.c"]
+
+
+# ---- docs/adr -----------------------------------------------------------------------------------------------------
+
+def test_every_decision_has_its_four_parts_and_is_listed():
+    index = (ROOT / "docs/adr/README.md").read_text()
+    pages = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+    assert [path.name[:4] for path in pages] == [f"{n:04}" for n in range(1, len(pages) + 1)]
+    for path in pages:
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]} "), path.name
+        assert re.findall(r"^## (.*)$", text, re.M) == ["Context", "Options", "Decision", "Price"], path.name
+        assert path.name in index, f"{path.name} is not in docs/adr/README.md"
