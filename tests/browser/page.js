@@ -16,7 +16,7 @@ let context = null;
 let sound = null; // what is published: {node, publication}
 let picture = null;
 const heard = new Map(); // publication sid -> {levels, ...}
-const seen = new Map(); // publication sid -> {frames: [[ms, number]], unreadable}
+const seen = new Map(); // publication sid -> {frames: [[ms, number]], unreadable, goal}
 
 const describe = (value) => {
   if (value === undefined || value === null || ['string', 'number', 'boolean'].includes(typeof value)) return value ?? null;
@@ -78,14 +78,14 @@ const read = (pixels, width, height) => {
   };
   for (let column = 0; column < COLUMNS; column += 1) {
     const [a, b] = [level(column, 0), level(column, 1)];
-    if (Math.abs(a - b) < 100) return null;
+    if (Math.max(a, b) < 170 || Math.min(a, b) > 85) return null;
     number = number * 2 + (a > b ? 1 : 0);
   }
   return number;
 };
 
 const look = (track, sid) => {
-  const record = { frames: [], unreadable: 0 };
+  const record = { frames: [], unreadable: 0, goal: Infinity };
   seen.set(sid, record);
   const video = track.attach();
   video.muted = true;
@@ -106,6 +106,10 @@ const look = (track, sid) => {
       } else {
         if (!record.frames.length) tell('first_picture', { sid, width: canvas.width, height: canvas.height, number });
         record.frames.push([now, number]);
+        if (number >= record.goal) {
+          tell('reached', { sid, number });
+          record.goal = Infinity;
+        }
       }
     }
     record.request = video.requestVideoFrameCallback(onFrame);
@@ -245,6 +249,16 @@ const orders = {
     tell('published', { sid: publication.trackSid, kind: 'video' });
   },
 
+  count() {
+    tell('count', { number: picture.number });
+  },
+
+  // reach SID NUMBER: "reached" is told when a picture of that number or a later one is seen.
+  reach(text) {
+    const [sid, number] = text.split(' ');
+    seen.get(sid).goal = Number(number);
+  },
+
   erase() {
     clearInterval(picture.timer);
     tell('erased', { number: picture.number });
@@ -277,13 +291,15 @@ const orders = {
     if (forget) Object.assign(record, { frames: [], unreadable: 0 });
   },
 
-  // send TOPIC reliable|lossy SIZE FIRST COUNT [IDENTITY]
+  // send TOPIC reliable|lossy SIZE FIRST COUNT [IDENTITY]. Lossy ones with pauses: this client drops them when its
+  // channel is not empty.
   async send(text) {
     const [topic, how, size, first, count, identity] = text.split(' ');
     for (let i = 0; i < Number(count); i += 1) {
       await room.localParticipant.publishData(message(Number(first) + i, Number(size)), {
         reliable: how === 'reliable', topic, destinationIdentities: identity ? [identity] : undefined,
       });
+      if (how === 'lossy') await new Promise((done) => { setTimeout(done, 20); });
     }
   },
 

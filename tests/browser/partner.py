@@ -31,7 +31,7 @@ def read_number(luma):
     for column in range(COLUMNS):
         high, low = (luma[int((row + 0.25) * h):int((row + 0.75) * h),
                           int((column + 0.25) * w):int((column + 0.75) * w)].mean() for row in (0, 1))
-        if abs(high - low) < 85:  # 100 steps of full range are 86 of video range
+        if max(high, low) < 170 or min(high, low) > 85:
             return None
         number = number * 2 + int(high > low)
     return number
@@ -54,7 +54,7 @@ def draw_number(number):
 
 def message(number, size):
     """The bytes page.js makes for that number."""
-    return number.to_bytes(4, "big") + bytes((number * 31 + i * 7) & 255 for i in range(4, size))
+    return number.to_bytes(4, "big") + (number * 31 + np.arange(4, size) * 7 & 255).astype(np.uint8).tobytes()
 
 
 class Partner(participant.Participant):
@@ -82,7 +82,7 @@ class Partner(participant.Participant):
             rest = rest[blocks.size:]
 
     async def measure_picture(self, track, sid):
-        record = self.frames[sid] = {"frames": [], "unreadable": 0}
+        record = self.frames[sid] = {"frames": [], "unreadable": 0, "goal": 1 << COLUMNS}
         async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
             frame = event.frame
             luma = np.frombuffer(frame.data, np.uint8)[:frame.width * frame.height].reshape(frame.height, frame.width)
@@ -93,6 +93,9 @@ class Partner(participant.Participant):
             if not record["frames"]:
                 tell("first_picture", sid=sid, width=frame.width, height=frame.height, number=number)
             record["frames"].append((round(time.monotonic(), 4), number))
+            if number >= record["goal"]:
+                tell("reached", sid=sid, number=number)
+                record["goal"] = 1 << COLUMNS
 
     def on_data(self, packet):
         reliable = packet.kind == rtc.DataPacketKind.KIND_RELIABLE
@@ -136,6 +139,13 @@ class Partner(participant.Participant):
             self.picture["number"] += 1
             due += interval
             await asyncio.sleep(max(0, due - time.monotonic()))
+
+    async def order_count(self, _):
+        tell("count", number=self.picture["number"])
+
+    async def order_reach(self, text):
+        sid, number = text.split()
+        self.frames[sid]["goal"] = int(number)
 
     async def order_erase(self, _):
         self.drawing.cancel()

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A room with a browser in it: the official client in Chromium on one side, the Python SDK on the other, both ways."""
+import hashlib
+
 import numpy as np
 import pytest
 
 import peers
 from conftest import Partner
+from partner import draw_number, message, read_number
 
 BLOCKS_PER_SECOND = 50  # the instruments on both sides give loudness in blocks of 20 ms
 
@@ -55,14 +58,25 @@ def test_recognition_knows_one_voice_from_the_other(wavs):
     assert recognise(mine, frozen)["gap_ms"] > 300
 
 
+def about(identity, side, event):
+    """The next such event at that side that concerns that participant: the client reports its own doings as well."""
+    while True:
+        line = side.wait(event)
+        if any(isinstance(a, dict) and a.get("identity") == identity for a in line["args"]):
+            return line
+
+
 class Call:
     """The browser and its partner in one room; both have said so."""
 
-    def __init__(self, page, server, room, wavs, library, **join):
-        self.page, self.partner = page, Partner("watch", library, server.url, peers.token("partner", room), wav=wavs[1])
+    def __init__(self, page, server, room, wavs, library):
+        self.page = page
+        token = peers.token("partner", room, name="Partner Ä", can_update_own_metadata=True, metadata="also from a token",
+                            attributes={"role": "partner"})
+        self.partner = Partner("watch", library, server.url, token, wav=wavs[1])
         try:
             self.partner.wait("connected")
-            token = peers.token("browser", room, can_update_own_metadata=True, metadata="from the token")
+            token = peers.token("browser", room, name="Browser", can_update_own_metadata=True, metadata="from the token")
             page.say(f"join {server.url} {token}")
             page.wait("connected")
             self.partner.wait("participant_connected")
@@ -106,6 +120,143 @@ class Call:
         self.partner.wait("fed", 60)
         return [side.ask(f"hear {sid} forget", "hear")["levels"] for side, sid in ((self.partner, theirs),
                                                                                    (self.page, ours))]
+
+
+    def pictures(self, rate=20):
+        """Both publish their picture; returns (browser's publication, partner's)."""
+        self.page.say(f"draw {rate}")
+        theirs = self.page.wait("published", kind="video")["sid"]
+        assert self.partner.wait("track_subscribed", publication=theirs)["type"] == "RemoteVideoTrack"
+        self.partner.say(f"draw {rate}")
+        ours = self.partner.wait("published", kind="video")["sid"]
+        subscribed = self.page.wait("track_subscribed", sid=ours)
+        assert (subscribed["identity"], subscribed["kind"], subscribed["source"]) == ("partner", "video", "camera")
+        assert subscribed["mime"].lower() == "video/vp8"
+        self.partner.wait("first_picture", sid=theirs)
+        self.page.wait("first_picture", sid=ours)
+        return theirs, ours
+
+    def watch(self, theirs, ours, numbers):
+        """Until each has seen so many more of the other's pictures; returns what they saw."""
+        ways = ((self.page, self.partner, theirs), (self.partner, self.page, ours))
+        for sender, receiver, sid in ways:
+            receiver.ask(f"see {sid} forget", "see")
+            receiver.say(f"reach {sid} {sender.ask('count')['number'] + numbers}")
+        for _, receiver, sid in ways:
+            receiver.wait("reached", 60, sid=sid)
+        return [receiver.ask(f"see {sid}", "see") for _, receiver, sid in ways]
+
+
+def assert_flows(seen, seconds, rate):
+    """Numbers only grow, few are missing, hardly a block is unclear, and none is waited for longer than 0.5 s."""
+    times, numbers = map(np.array, zip(*seen["frames"]))
+    fresh = np.concatenate([[True], np.diff(numbers) != 0])
+    times, numbers = times[fresh], numbers[fresh]
+    facts = {"frames": len(numbers), "of": int(numbers[-1] - numbers[0] + 1), "unreadable": seen["unreadable"],
+             "seconds": round(float(times[-1] - times[0]), 2), "freeze": round(float(np.diff(times).max()), 3)}
+    assert (np.diff(numbers) > 0).all(), (facts, numbers.tolist())
+    assert facts["seconds"] >= seconds and facts["freeze"] <= 0.5, facts
+    assert facts["frames"] >= 0.9 * facts["of"] >= 0.8 * seconds * rate, facts
+    assert facts["unreadable"] <= 0.01 * facts["frames"], facts
+    return facts
+
+
+@pytest.mark.parametrize("library", ["ours"])
+def test_each_sees_who_the_other_is(page, server, room, wavs, library):
+    with Call(page, server, room, wavs, library) as call:
+        browser = call.partner.ask("room")["remotes"]["browser"]
+        assert (browser["name"], browser["metadata"], browser["attributes"]) == ("Browser", "from the token", {})
+        partner = page.ask("room")["remotes"]["partner"]
+        assert (partner["name"], partner["metadata"], partner["attributes"]) == (
+            "Partner Ä", "also from a token", {"role": "partner"})
+        for side, other, who in ((page, call.partner, "browser"), (call.partner, page, "partner")):
+            side.say(f"metadata {who} 2")
+            about(who, other, "participant_metadata_changed")
+            side.say(f"name {who} Ω")
+            about(who, other, "participant_name_changed")
+            side.say('attributes {"seat": "7", "role": ""}')
+            about(who, other, "participant_attributes_changed")
+            seen = other.ask("room")["remotes"][who]
+            assert (seen["name"], seen["metadata"], seen["attributes"]) == (f"{who} Ω", f"{who} 2", {"seat": "7"})
+
+
+@pytest.mark.parametrize("library", ["ours"])
+def test_mute_is_seen_and_silent_on_both_sides(page, server, room, wavs, library):
+    spoken = [loudness(wav) for wav in wavs]
+    with Call(page, server, room, wavs, library) as call:
+        theirs, ours = call.voices()
+        page.say("mute audio")
+        call.partner.say("mute audio")
+        about("browser", call.partner, "track_muted")
+        about("partner", page, "track_muted")
+        assert call.partner.ask("room")["remotes"]["browser"]["tracks"][theirs]["muted"]
+        assert page.ask("room")["remotes"]["partner"]["tracks"][ours]["muted"]
+        for got in call.talk(theirs, ours):
+            assert max(got, default=0) < 15, "nothing of what was said while muted may be heard"
+        page.say("unmute audio")
+        call.partner.say("unmute audio")
+        about("browser", call.partner, "track_unmuted")
+        about("partner", page, "track_unmuted")
+        for want, got in zip(spoken, call.talk(theirs, ours)):
+            result = recognise(want, got)
+            assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, result
+
+
+def test_numbers_are_drawn_and_read():
+    for number in (0, 1, 1365, 4095):
+        luma = np.frombuffer(draw_number(number).data, np.uint8)[:640 * 360].reshape(360, 640)
+        assert read_number(luma) == number
+        assert read_number(luma[::2, ::2]) == number
+        torn = luma.copy()
+        torn[:120, 100:300] = 128
+        assert read_number(torn) is None
+
+
+@pytest.mark.parametrize("library", ["stock"])
+def test_pictures_both_ways_for_ten_seconds(page, server, room, wavs, library):
+    with Call(page, server, room, wavs, library) as call:
+        theirs, ours = call.pictures()
+        for seen in call.watch(theirs, ours, 210):
+            assert_flows(seen, 10, 20)
+        page.say("mute video")
+        call.partner.say("mute video")
+        about("browser", call.partner, "track_muted")
+        about("partner", page, "track_muted")
+        before = [side.ask("count")["number"] for side in (page, call.partner)]
+        peers.wait_for(lambda: all(side.ask("count")["number"] > n + 30 for side, n in
+                                   zip((page, call.partner), before)), 20, "both to draw unseen")
+        for side, other, sid in ((page, call.partner, theirs), (call.partner, page, ours)):
+            other.ask(f"see {sid} forget", "see")
+            now = side.ask("count")["number"]
+            other.say(f"reach {sid} {now}")
+            side.say("unmute video")
+            other.wait("reached", sid=sid)
+            numbers = [n for _, n in other.ask(f"see {sid}", "see")["frames"]]
+            assert numbers[0] >= now - 5, "what was drawn while muted may not be seen"
+
+
+def assert_messages(got, sender, reliable):
+    for line in got:
+        assert (line["from"], line["reliable"]) == (sender, reliable)
+        assert line["sha256"] == hashlib.sha256(message(line["number"], line["size"])).hexdigest()
+
+
+@pytest.mark.parametrize("library", ["stock"])
+def test_data_is_echoed_both_ways(page, server, room, wavs, library):
+    with Call(page, server, room, wavs, library) as call:
+        for asker, answerer in ((page, call.partner), (call.partner, page)):
+            who, other = ("browser", "partner") if asker is page else ("partner", "browser")
+            for size, first, count in ((10, 0, 20), (15000, 100, 20), (60000, 200, 3)):
+                asker.say(f"send ask reliable {size} {first} {count} {other}")
+                for side, topic, sender in ((answerer, "ask", who), (asker, "answer", other)):
+                    got = [side.wait("data", topic=topic, size=size) for _ in range(count)]
+                    assert [line["number"] for line in got] == list(range(first, first + count))
+                    assert_messages(got, sender, True)
+            asker.say(f"send ask lossy 500 300 20 {other}")
+            for side, topic, sender in ((answerer, "ask", who), (asker, "answer", other)):
+                got = [side.wait("data", topic=topic, size=500) for _ in range(18)]  # nothing promises them all
+                assert len({line["number"] for line in got}) == 18
+                assert_messages(got, sender, False)
 
 
 @pytest.mark.parametrize("library", ["ours"])
