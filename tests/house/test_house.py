@@ -4,6 +4,8 @@ import pathlib
 import shutil
 import subprocess
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build-checks"
 
@@ -26,6 +28,31 @@ def test_an_upward_include_is_caught(tmp_path):
     assert result.returncode == 1 and "stun_violation.c:1" in result.stdout
 
 
+@pytest.mark.parametrize("module, line, caught", [
+    ("ice", '#include "dtls/dtls.h"', "ice (layer 3) includes dtls/dtls.h (layer 3)"),  # sideways
+    ("room", '#include "io/loop.h"', "room (layer 5) includes io/loop.h (layer 6)"),  # an engine knows no sockets
+    ("ffi", '#include "room/room.h"', "face ffi may include base, pbuf and livekit/ only"),  # past the public API
+    ("ice", '#include "livekit/room.h"', "ice (layer 3) includes the public header livekit/room.h"),
+    ("jitter", "#include <time.h>", "jitter (layer 3) includes <time.h>"),  # a clock
+    ("pc", "#include <pthread.h>", "pc (layer 4) includes <pthread.h>"),  # a lock
+    ("room", "#include <stdio.h>", "room (layer 5) includes <stdio.h>"),
+])
+def test_a_violation_of_the_layers_is_caught(tmp_path, module, line, caught):
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    (tmp_path / f"src/{module}/{module}_violation.c").write_text("\n" + line + "\n")
+    result = run("tools/layers.py", str(tmp_path))
+    assert result.returncode == 1 and f"{module}_violation.c:2: {caught}" in result.stdout, result.stdout
+    assert result.stdout.count("_violation.c:") == 1
+
+
+def test_a_module_without_a_line_is_caught(tmp_path):
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    (tmp_path / "src/turn2").mkdir()
+    (tmp_path / "src/turn2/turn2.c").write_text("int turn2;\n")
+    result = run("tools/layers.py", str(tmp_path))
+    assert result.returncode == 1 and "module turn2 has no line in layers.txt" in result.stdout
+
+
 def test_a_library_outside_its_module_is_caught(tmp_path):
     shutil.copytree(ROOT / "src", tmp_path / "src")
     (tmp_path / "src/base/base_violation.c").write_text("#include <openssl/evp.h>\n")
@@ -38,11 +65,30 @@ def test_pure_modules_import_nothing_impure():
     assert result.returncode == 0, result.stdout
 
 
-def test_an_impure_object_is_caught(tmp_path):
+@pytest.mark.parametrize("module, header, body, caught", [
+    ("base", "time.h", "return (long)time(0);", "base imports time"),
+    ("room", "stdlib.h", 'return (long)getenv("HOME");', "room imports getenv"),
+    ("jitter", "stdlib.h", "return (long)malloc(8);", "jitter imports malloc"),  # memory comes from lk_env
+    ("ice", "pthread.h", "return (long)pthread_self();", "ice imports pthread_self"),
+    ("pc", "stdio.h", 'return puts("");', "pc imports puts"),
+    ("dtls", "opus/opus.h", "return (long)opus_get_version_string();", "dtls imports opus_get_version_string"),  # another's library
+])
+def test_an_impure_object_is_caught(tmp_path, module, header, body, caught):
     source = tmp_path / "violation.c"
-    source.write_text("#include <time.h>\nlong lk_now(void);\nlong lk_now(void) { return (long)time(0); }\n")
-    (tmp_path / "src/base").mkdir(parents=True)
+    source.write_text(f"#include <{header}>\nlong lk_bad(void);\nlong lk_bad(void) {{ {body} }}\n")
+    (tmp_path / "src" / module).mkdir(parents=True)
     subprocess.run(["gcc", "-c", source, "-o", tmp_path / "violation.o"], check=True)
-    subprocess.run(["ar", "rcs", tmp_path / "src/base/liblk_base.a", tmp_path / "violation.o"], check=True)
+    subprocess.run(["ar", "rcs", tmp_path / f"src/{module}/liblk_{module}.a", tmp_path / "violation.o"], check=True)
     result = run("tools/pure.sh", str(tmp_path))
-    assert result.returncode == 1 and "base imports time" in result.stdout
+    assert result.returncode == 1 and caught in result.stdout
+
+
+def test_a_library_is_open_to_the_module_that_names_it(tmp_path):
+    """The check is no blanket refusal: what layers.txt permits passes."""
+    source = tmp_path / "fine.c"
+    source.write_text("#include <opus/opus.h>\nlong lk_fine(void);\nlong lk_fine(void) { return (long)opus_get_version_string(); }\n")
+    (tmp_path / "src/codec").mkdir(parents=True)
+    subprocess.run(["gcc", "-c", source, "-o", tmp_path / "fine.o"], check=True)
+    subprocess.run(["ar", "rcs", tmp_path / "src/codec/liblk_codec.a", tmp_path / "fine.o"], check=True)
+    result = run("tools/pure.sh", str(tmp_path))
+    assert result.returncode == 0 and "1 modules" in result.stdout, result.stdout
