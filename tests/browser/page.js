@@ -211,8 +211,9 @@ const orders = {
     tell('spoken');
   },
 
-  // draw RATE: publishes a picture with a counter that counts up RATE times a second until "erase".
-  async draw(rate) {
+  // draw RATE [simulcast]: publishes a picture with a counter that counts up RATE times a second until "erase".
+  async draw(text) {
+    const [rate, simulcast] = text.split(' ');
     const canvas = document.createElement('canvas');
     canvas.width = WIDTH;
     canvas.height = HEIGHT;
@@ -237,7 +238,7 @@ const orders = {
     paint();
     const [track] = canvas.captureStream(Number(rate)).getVideoTracks();
     const publication = await room.localParticipant.publishTrack(track, {
-      name: 'picture', source: Track.Source.Camera, simulcast: false, videoCodec: 'vp8',
+      name: 'picture', source: Track.Source.Camera, simulcast: simulcast === 'simulcast', videoCodec: 'vp8',
       videoEncoding: { maxBitrate: 1_000_000, maxFramerate: Number(rate) },
     });
     picture.publication = publication;
@@ -291,15 +292,15 @@ const orders = {
     if (forget) Object.assign(record, { frames: [], unreadable: 0 });
   },
 
-  // send TOPIC reliable|lossy SIZE FIRST COUNT [IDENTITY]. Lossy ones with pauses: this client drops them when its
-  // channel is not empty.
+  // send TOPIC reliable|lossy SIZE FIRST COUNT IDENTITY [PAUSE]: with milliseconds between them. Lossy ones need it: this
+  // client drops them when its channel is not empty.
   async send(text) {
-    const [topic, how, size, first, count, identity] = text.split(' ');
+    const [topic, how, size, first, count, identity, pause] = text.split(' ');
     for (let i = 0; i < Number(count); i += 1) {
       await room.localParticipant.publishData(message(Number(first) + i, Number(size)), {
-        reliable: how === 'reliable', topic, destinationIdentities: identity ? [identity] : undefined,
+        reliable: how === 'reliable', topic, destinationIdentities: [identity],
       });
-      if (how === 'lossy') await new Promise((done) => { setTimeout(done, 20); });
+      if (pause) await new Promise((done) => { setTimeout(done, Number(pause)); });
     }
   },
 

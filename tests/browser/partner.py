@@ -158,10 +158,12 @@ class Partner(participant.Participant):
         (self.picture["track"] if what == "video" else self.track).unmute()
 
     async def order_send(self, text):
-        topic, how, size, first, count, *identities = text.split()
+        topic, how, size, first, count, identity, *pause = text.split()
         for number in range(int(first), int(first) + int(count)):
             await self.room.local_participant.publish_data(
-                message(number, int(size)), reliable=how == "reliable", topic=topic, destination_identities=identities)
+                message(number, int(size)), reliable=how == "reliable", topic=topic, destination_identities=[identity])
+            if pause:
+                await asyncio.sleep(int(pause[0]) / 1000)
 
 
 if __name__ == "__main__":
