@@ -97,7 +97,8 @@ LK_API void lk_audio_stream_options_init(lk_audio_stream_options *options);
 
 /* Listens to an audio track, remote or local (then: what was captured, after the queue of the source). A frame
  * comes every frame_size_msec of playout: decoded audio, concealment or silence, also while muted. Any number of
- * streams per track. LK_ERR_INVALID: not an audio track. options: borrow, NULL for the defaults.
+ * streams per track. After LK_EVENT_TRACK_UNSUBSCRIBED no frame comes; the stream ends with its room, or when it is
+ * closed. LK_ERR_INVALID: not an audio track. options: borrow, NULL for the defaults.
  * Give: lk_audio_stream_unref. LK_ANY. */
 LK_API LK_NODISCARD lk_err lk_audio_stream_new(lk_audio_stream **out, lk_track *track,
                                                const lk_audio_stream_options *options);
