@@ -13,7 +13,7 @@ typedef struct queued {
 void lk_pacer_init(lk_pacer *p, const lk_env *env, const lk_pacer_config *config, lk_usec now)
 {
     static const uint32_t packets_max[LK_PACER_CLASSES] = {128, 256, 2048, 64};
-    *p = (lk_pacer){.refilled_at = now, .rate_bps = config ? LK_MIN(config->rate_bps, RATE_MAX) : 0};
+    *p = (lk_pacer){.refilled_at = now, .burst_at = LK_NEVER, .rate_bps = config ? LK_MIN(config->rate_bps, RATE_MAX) : 0};
     for (size_t i = 0; i < LK_PACER_CLASSES; i++) {
         uint32_t max = config && config->packets_max[i] ? config->packets_max[i] : packets_max[i];
         lk_queue_init(&p->queues[i], env, sizeof(queued), max);
@@ -59,9 +59,14 @@ lk_err lk_pacer_push(lk_pacer *p, lk_usec now, lk_pacer_class c, void *packet, s
     return err;
 }
 
+/* The first packet of a burst leaves on any budget, as a full one may be more than is ever kept; the others have to fit. */
 static bool may_send(const lk_pacer *p, size_t c)
 {
-    return c == LK_PACER_AUDIO || p->rate_bps == 0 || p->budget_bytes > 0;
+    if (c == LK_PACER_AUDIO || p->rate_bps == 0)
+        return true;
+    lk_queue q = p->queues[c];
+    const queued *next = lk_queue_peek(&q, 0);
+    return p->budget_bytes > 0 && next && (p->burst_at != p->refilled_at || (int64_t)next->bytes <= p->budget_bytes);
 }
 
 static void take(lk_pacer *p, size_t c, void **packet)
@@ -70,8 +75,10 @@ static void take(lk_pacer *p, size_t c, void **packet)
     if (!lk_queue_pop(&p->queues[c], &q))
         return;
     p->budget_bytes -= (int64_t)q.bytes;
-    if (c != LK_PACER_AUDIO)
+    if (c != LK_PACER_AUDIO) {
         p->queued_bytes -= q.bytes;
+        p->burst_at = p->refilled_at;
+    }
     *packet = q.packet;
 }
 
@@ -110,6 +117,8 @@ lk_usec lk_pacer_deadline(const lk_pacer *p)
             continue;
         if (may_send(p, i))
             return p->refilled_at;
+        if (p->budget_bytes > 0)
+            return p->refilled_at + LK_PACER_WAKE_USEC;
         uint64_t need = ((uint64_t)(1 - p->budget_bytes) * BYTE_USEC - p->part + effective_bps(p) - 1) / effective_bps(p);
         return p->refilled_at + LK_MAX((lk_usec)need, LK_PACER_WAKE_USEC);
     }

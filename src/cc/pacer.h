@@ -5,7 +5,8 @@
  * Out:     the same pointers in sending order.
  * Owner:   by value in the peer connection; the pointers stay the caller's. Loop thread.
  * Limits:  per class a fixed number of packets (config), full: refused. Queues grow on first use. Unused budget is kept
- *          for 10 ms at most; what waits in the video queue longer than 2 s raises the rate.
+ *          for 8 ms at most, and a burst of all but audio is no larger or a single packet: with a rate a quarter above the
+ *          estimate, 10 ms of the estimate. What waits in the video queue longer than 2 s raises the rate.
  * Deviates: audio is never held back: it is given out at once and only charged to the budget.
  */
 #pragma once
@@ -18,7 +19,7 @@ typedef enum lk_pacer_class {
     LK_PACER_PADDING,
     LK_PACER_CLASSES,
 } lk_pacer_class;
-#define LK_PACER_BURST_USEC LK_MSEC(10)
+#define LK_PACER_BURST_USEC LK_MSEC(8)
 #define LK_PACER_WAKE_USEC LK_MSEC(5) /* wake-ups are not closer: small batches cost more than they smooth */
 
 typedef struct lk_pacer_config {
@@ -30,7 +31,7 @@ typedef struct lk_pacer {
     uint64_t queued_bytes; /* all but audio */
     uint64_t rate_bps;
     int64_t budget_bytes; /* negative: debt */
-    lk_usec refilled_at;
+    lk_usec refilled_at, burst_at; /* burst_at: when one of all but audio left last */
     uint64_t part;  /* of a byte not yet credited, in bit * usec */
 } lk_pacer;
 
