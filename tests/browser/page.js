@@ -304,6 +304,11 @@ const orders = {
     }
   },
 
+  // simulate SCENARIO: what the client calls by these names, "signal-reconnect" for one.
+  async simulate(scenario) {
+    await room.simulateScenario(scenario);
+  },
+
   async metadata(text) {
     await room.localParticipant.setMetadata(text);
   },

@@ -204,6 +204,27 @@ def test_mute_is_seen_and_silent_on_both_sides(page, server, room, wavs, library
             assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, result
 
 
+@pytest.mark.parametrize("library", ["ours"])
+def test_a_browser_that_connects_again_is_heard_and_hears(page, server, room, wavs, library):
+    """First it resumes its session, which its partner need not notice; then it joins anew and publishes anew."""
+    spoken = [loudness(wav) for wav in wavs]
+    with Call(page, server, room, wavs, library) as call:
+        theirs, ours = call.voices()
+        for scenario in ("signal-reconnect", "full-reconnect"):
+            page.say(f"simulate {scenario}")
+            page.wait("reconnected", 60)
+            if scenario == "full-reconnect":
+                again = call.partner.wait("track_subscribed", identity="browser")["publication"]
+                assert again != theirs
+                theirs = again
+                page.wait("track_subscribed", sid=ours)
+                call.partner.wait("first_sound", sid=theirs)
+                page.wait("first_sound", sid=ours)
+            for want, got in zip(spoken, call.talk(theirs, ours)):
+                result = recognise(want, got)
+                assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, (scenario, result)
+
+
 def test_numbers_are_drawn_and_read():
     for number in (0, 1, 1365, 4095):
         luma = np.frombuffer(draw_number(number).data, np.uint8)[:640 * 360].reshape(360, 640)
