@@ -145,7 +145,9 @@ def known_words():
                 if path.name == "test_docs.py":
                     continue
                 words.add(path.name)
-                words.update(re.findall(r"\b[A-Za-z_]\w+", path.read_text(errors="replace")))
+                text = path.read_text(errors="replace")
+                words.update(re.findall(r"\b[A-Za-z_]\w+", text))
+                words.update(re.findall(r'"([a-z]+(?:\.[a-z_]+)+)"', text))
     return words
 
 
@@ -158,6 +160,9 @@ def invented(text, words, here):
     for token in re.findall(r"`([^`\n]+)`", text):
         if token.startswith(PLACES) and re.fullmatch(r"[\w./-]+", token):
             if not (ROOT / token).exists():
+                yield token
+        elif re.fullmatch(r"(?:room|signal|api)(?:\.[a-z_]{2,}){1,3}", token):  # a log record
+            if token not in words:
                 yield token
         elif re.fullmatch(r"[a-z]\w*_\w+(\(\))?|LK_[A-Z_0-9]+|\w+\.[ch]", token):
             name = token.removesuffix("()")
@@ -176,8 +181,8 @@ def test_what_a_document_names_exists(document, words):
 
 
 def test_a_name_that_does_not_exist_is_caught(words):
-    text = "See `lk_pc_sendd` in `src/pc/pcc.c`, [here](nowhere.md), `lk_pc_send` and `src/pc/pc.c`."
-    assert sorted(invented(text, words, ROOT / "docs")) == ["lk_pc_sendd", "nowhere.md", "src/pc/pcc.c"]
+    text = "See `lk_pc_sendd` in `src/pc/pcc.c`, [here](nowhere.md), `lk_pc_send` and `src/pc/pc.c`; log `room.endid`."
+    assert sorted(invented(text, words, ROOT / "docs")) == ["lk_pc_sendd", "nowhere.md", "room.endid", "src/pc/pcc.c"]
 
 
 # ---- docs/adr -----------------------------------------------------------------------------------------------------
@@ -191,3 +196,36 @@ def test_every_decision_has_its_four_parts_and_is_listed():
         assert text.startswith(f"# {path.name[:4]} "), path.name
         assert re.findall(r"^## (.*)$", text, re.M) == ["Context", "Options", "Decision", "Price"], path.name
         assert path.name in index, f"{path.name} is not in docs/adr/README.md"
+
+
+# ---- code and commands in documents ---------------------------------------------------------------------------------
+
+C_BLOCKS = [pytest.param(path, block, id=f"{path.relative_to(ROOT)}-{number}")
+            for path in DOCUMENTS for number, block in enumerate(re.findall(r"^```c\n(.*?)^```", path.read_text(), re.M | re.S), 1)]
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wno-sign-conversion", "-Werror"]
+
+
+@pytest.mark.parametrize("document, block", C_BLOCKS)
+def test_the_c_of_a_document_compiles(document, block, tmp_path):
+    """As C17; what has a main is linked with the library and refuses to run without arguments."""
+    source = tmp_path / "snippet.c"
+    source.write_text(block)
+    result = run("gcc", "-std=c17", *STRICT, "-Iinclude", "-c", source, "-o", tmp_path / "snippet.o")
+    assert result.returncode == 0, result.stderr
+    if "int main(" in block:
+        result = run("gcc", "-std=c17", "-Iinclude", source, "-o", tmp_path / "snippet", "-Lbuild", "-llivekit",
+                     f"-Wl,-rpath,{ROOT / 'build'}")
+        assert result.returncode == 0, result.stderr
+        assert run(tmp_path / "snippet", timeout=20).returncode == 2
+
+
+def test_readme_shows_the_c_api():
+    assert sum(path.name == "README.md" and path.parent == ROOT for path, _ in (p.values for p in C_BLOCKS)) >= 2
+
+
+def test_make_targets_named_in_documents_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for path in DOCUMENTS:
+        text = path.read_text()
+        for name in re.findall(r"`make ([\w-]+)|^\s*make ([\w-]+)", text, re.M):
+            assert "".join(name) in targets, f"{path.name}: make {''.join(name)}"
