@@ -160,15 +160,13 @@ class Bench:
         self.results = {(f.case, library): [] for f in FIGURES for library in LIBRARIES}
         self.notes = {}  # (case, library) -> why there is no value
 
-    def child_options(self, server, *identities):
-        o = self.options
-        tokens = {f"{room}/{who}": peers.token(who, room=f"{room}-{time.monotonic_ns()}", ttl_seconds=3600)
-                  for room, who in identities}
+    def child_options(self, server, *identities, unique=None):
+        """What a child must know; identities are (room, participant), and a room's name is its own in every call."""
+        o, unique = self.options, unique or time.monotonic_ns()
+        tokens = {f"{room}/{who}": peers.token(who, room=f"{room}-{unique}", ttl_seconds=3600) for room, who in identities}
         return {"url": server.url, "tokens": tokens, "settle": o.settle, "window": o.window, "rooms": 20, "joins": 20,
-                "resolver_seconds": 6, "media_window": min(20, o.window), "warm": min(5, o.settle),
+                "resolver_seconds": 6, "media_window": min(15, o.window), "warm": min(3, o.settle),
                 "video_warm": min(10, o.settle), "get_stats": 200, "bursts": 30 if o.window >= 20 else 12, "messages": 2000}
-
-    # Each case_NAME returns {library: values}; or raises for one library through note().
 
     def note(self, case, library, error):
         kind = "not built yet" if isinstance(error, NotBuilt) else "failed"
@@ -177,14 +175,8 @@ class Bench:
 
     def run_each(self, case, server, order, identities=(), prefix=()):
         for library in order:
-            options = self.child_options(server, *identities)
-            if identities:  # participants of one room share its name
-                names = {}
-                for room, who in identities:
-                    names.setdefault(room, f"{room}-{time.monotonic_ns()}")
-                    options["tokens"][f"{room}/{who}"] = peers.token(who, room=names[room], ttl_seconds=3600)
             try:
-                with Child(case, library, options, prefix) as child:
+                with Child(case, library, self.child_options(server, *identities), prefix) as child:
                     self.keep(case, library, child.values())
             except (Failed, NotBuilt) as error:
                 self.note(case, library, error)
@@ -249,14 +241,13 @@ class Bench:
 
     def case_room_memory(self, server, order):
         for library in order:
-            name = f"memory-{time.monotonic_ns()}"
+            unique = time.monotonic_ns()
             try:
                 with contextlib.ExitStack() as stack:
                     pair = []
                     for who in ("a", "b"):
-                        options = {**self.child_options(server), "identity": who,
-                                   "tokens": {f"memory/{who}": peers.token(who, room=name, ttl_seconds=3600)}}
-                        pair.append(stack.enter_context(Child("room_memory", library, options)))
+                        options = self.child_options(server, ("memory", who), unique=unique)
+                        pair.append(stack.enter_context(Child("room_memory", library, {**options, "identity": who})))
                     for child in pair:
                         child.wait("measured")
                     for child in pair:
@@ -325,8 +316,9 @@ class Bench:
         for figure in FIGURES:
             if figure.case in cases:
                 ratio, goal, missed = self.judge(figure)
+                shown = f"{ratio:.3f}" if ratio is not None and figure.goal != "same" else ""
                 rows.append((">" if missed else "", figure.label, figure.unit, self.show(figure, "stock"),
-                             self.show(figure, "ours"), f"{ratio:.3f}" if ratio is not None else "", goal))
+                             self.show(figure, "ours"), shown, goal))
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -369,7 +361,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--settle", type=float, default=60, help="seconds until memory is read")
-    parser.add_argument("--window", type=float, default=60, help="seconds over which CPU is taken, 20 at most with media")
+    parser.add_argument("--window", type=float, default=60, help="seconds over which CPU is taken, 15 at most with media")
     parser.add_argument("--only", help="names of cases, with commas")
     parser.add_argument("--json", type=pathlib.Path, help="leave every number there")
     parser.add_argument("--list", action="store_true", help="the names of the cases")

@@ -38,7 +38,10 @@ class Refusals(logging.Handler):
             self.texts.append(text)
 
     def of(self, error):
-        """The refusal behind an error, or "": then it is an error like any other."""
+        """The refusal behind an error, or "": then it is an error like any other. Log records come a little later."""
+        end = time.monotonic() + 1
+        while "not built yet" not in str(error) and not self.texts and time.monotonic() < end:
+            time.sleep(0.01)
         return str(error) if "not built yet" in str(error) else "; ".join(self.texts)
 
 
