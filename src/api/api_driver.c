@@ -98,8 +98,7 @@ static void on_ended(void *ctx, lk_usec now, const lk_error *why)
     api_driver *d = s->driver;
     uint32_t id = s->id;
     lk_error copy = why ? *why : (lk_error){0};
-    s->tcp = NULL; /* it is closed by then */
-    stream_gone(d, id);
+    stream_gone(d, id); /* it has ended, its memory goes with the close */
     lk_session_stream_closed(d->session, now, id, why ? &copy : NULL);
     pump(d, now);
 }

@@ -69,7 +69,8 @@ typedef struct lk_tcp_callbacks {
     void *ctx;
     void (*opened)(void *ctx, lk_usec now);
     void (*data)(void *ctx, lk_usec now, const uint8_t *data, size_t len);
-    /* The end, once: why is NULL for a plain end of the peer. The stream is closed by then. */
+    /* The end, once: why is NULL for a plain end of the peer. No callback after; lk_tcp_close, also from inside, still
+     * frees the stream. */
     void (*ended)(void *ctx, lk_usec now, const lk_error *why);
 } lk_tcp_callbacks;
 /* Resolves without blocking, races the addresses (250 ms apart, IPv6 first) [RFC8305]. NOMEM, INVALID. */

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rooms without a server: what fails, what is given up, and what is torn down while it connects. */
 #include <arpa/inet.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,6 +60,53 @@ LK_TEST(a_refused_port_ends_the_connect_and_the_room_can_try_again_at_once)
     expect_nothing(rt, 0);
     lk_room_unref(room);
     lk_runtime_unref(rt);
+}
+
+static atomic_size_t engine_bytes;
+static void *engine_alloc(void *ctx, size_t size)
+{
+    LK_UNUSED(ctx);
+    atomic_fetch_add(&engine_bytes, size);
+    return malloc(size);
+}
+static void *engine_resize(void *ctx, void *p, size_t old_size, size_t new_size)
+{
+    LK_UNUSED(ctx);
+    atomic_fetch_add(&engine_bytes, new_size - (p ? old_size : 0));
+    return realloc(p, new_size);
+}
+static void engine_release(void *ctx, void *p, size_t size)
+{
+    LK_UNUSED(ctx);
+    atomic_fetch_sub(&engine_bytes, p ? size : 0);
+    free(p);
+}
+
+LK_TEST(connections_that_are_refused_or_hang_up_leave_no_memory_in_the_engine)
+{
+    static const lk_mem counted = {NULL, engine_alloc, engine_resize, engine_release};
+    char refused[64], mute[64];
+    mute_port(refused, sizeof refused, true);
+    int fd = mute_port(mute, sizeof mute, false);
+    lk_runtime *rt = runtime_new(env);
+    REQUIRE(rt);
+    rt->env.mem = &counted; /* nothing was made with it yet */
+    atomic_store(&engine_bytes, 0);
+    lk_room *room = room_new(rt, 0, 5000);
+    for (int i = 0; room && i < 4; i++) {
+        lk_op op = 0;
+        if (!CHECK_OK(lk_room_connect(&op, room, i % 2 ? mute : refused, "token", NULL)))
+            break;
+        struct pollfd dialled = {.fd = fd, .events = POLLIN};
+        if (i % 2 && poll(&dialled, 1, patience()) == 1)
+            close(accept(fd, NULL, NULL)); /* takes the connection and ends it without a word */
+        expect_done(rt, op, LK_ERR_NETWORK);
+    }
+    lk_room_unref(room);
+    CHECK_OK(lk_runtime_stop(rt));
+    CHECK_EQ(atomic_load(&engine_bytes), 0);
+    lk_runtime_unref(rt);
+    close(fd);
 }
 
 LK_TEST(a_connect_to_a_host_that_never_answers_is_given_up_on_demand)
