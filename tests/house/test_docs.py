@@ -229,3 +229,42 @@ def test_make_targets_named_in_documents_exist():
         text = path.read_text()
         for name in re.findall(r"`make ([\w-]+)|^\s*make ([\w-]+)", text, re.M):
             assert "".join(name) in targets, f"{path.name}: make {''.join(name)}"
+
+
+# ---- the pages hang together --------------------------------------------------------------------------------------
+
+def test_every_page_is_reached_from_the_readme():
+    seen, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop().resolve()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        ahead += [page.parent / link for link in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text())]
+    assert {path.resolve() for path in DOCUMENTS} == seen
+
+
+def test_the_layers_drawn_are_those_of_the_table():
+    table = {}
+    for line in (ROOT / "src/layers.txt").read_text().splitlines():
+        words = line.split("#")[0].split()
+        if words:
+            table[words[1]] = int(words[0])
+    drawn = {}
+    for layer, text in re.findall(r"^(\d) \w+ +(.*)$", (ROOT / "docs/architecture.md").read_text(), re.M):
+        for name in text.split():
+            if name in table:
+                drawn[name] = int(layer)
+    assert drawn and all(table[name] == layer for name, layer in drawn.items())
+    assert {"base", "ice", "srtp", "pc", "media", "room", "io", "api", "ffi"} <= drawn.keys()
+
+
+def test_every_call_that_may_wait_is_in_the_table_of_waits():
+    waits = (ROOT / "docs/threads.md").read_text()
+    found = 0
+    for path in (ROOT / "include/livekit").glob("*.h"):
+        for comment, function in re.findall(r"/\*((?:(?!\*/).)*?)\*/\s*LK_API [^;]*?\b(lk_\w+)\(", path.read_text(), re.S):
+            if "LK_BLOCKS" in comment:
+                found += 1
+                assert f"`{function}`" in waits, f"{function} may wait: docs/threads.md does not say for what"
+    assert found >= 4
