@@ -268,3 +268,24 @@ def test_every_call_that_may_wait_is_in_the_table_of_waits():
                 found += 1
                 assert f"`{function}`" in waits, f"{function} may wait: docs/threads.md does not say for what"
     assert found >= 4
+
+
+# ---- docs/ffi.md ----------------------------------------------------------------------------------------------------
+
+def ffi_problems(table, page):
+    built = page[page.index("## What is built"):page.index("Every other request")]
+    rows = {name.lower(): kind for kind, name in re.findall(r"^(CALL|LATER|SAY|REFUSE)\((\w+)", table, re.M)}
+    told = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b|\b(?:connect|disconnect|dispose|e2ee)\b", built)) & rows.keys()
+    for name, kind in rows.items():
+        if kind == "CALL" and name not in told:
+            yield f"{name} is built, docs/ffi.md does not say so"
+        if kind != "CALL" and name in told:
+            yield f"{name} is not built, docs/ffi.md says it is"
+
+
+def test_the_page_of_the_ffi_names_what_is_built():
+    table, page = (ROOT / "src/ffi/ffi_table.inc").read_text(), (ROOT / "docs/ffi.md").read_text()
+    assert len(re.findall(r"^(?:CALL|LATER|SAY|REFUSE)\(", table, re.M)) >= 90
+    assert not list(ffi_problems(table, page))
+    assert list(ffi_problems(table.replace("REFUSE(NEW_VIDEO_STREAM)", "CALL(new_video_stream, NEW_VIDEO_STREAM)")
+                             if "REFUSE(NEW_VIDEO_STREAM)" in table else table + "CALL(brand_new, BRAND_NEW)\n", page))
