@@ -78,8 +78,9 @@ static void on_fingerprint(parser *p, lk_str v)
     lk_sdp_transport *t = transport_of(p);
     if (t->fingerprint_count == LK_SDP_FINGERPRINT_MAX || !t->fingerprints)
         return;
-    lk_str hash = word(&v);
-    t->fingerprints[t->fingerprint_count++] = (lk_sdp_fingerprint){hash, lk_str_trim(v)};
+    lk_str hash = word(&v), value = lk_str_trim(v);
+    if (hash.len && value.len)
+        t->fingerprints[t->fingerprint_count++] = (lk_sdp_fingerprint){hash, value};
 }
 
 static void on_setup(parser *p, lk_str v)
@@ -192,6 +193,10 @@ static void on_rtpmap(parser *p, lk_str v)
     uint64_t clock_hz, channels = 0;
     lk_str name = lk_str_cut(&v, '/');
     lk_str clock = lk_str_cut(&v, '/');
+    if (name.len == 0) {
+        flaw(p, "codec without a name");
+        return;
+    }
     if (!lk_str_u64(clock, UINT32_MAX, &clock_hz) || clock_hz == 0) {
         flaw(p, "codec with an impossible clock rate");
         return;
@@ -398,18 +403,24 @@ static void on_attribute(parser *p, lk_str line)
     }
 }
 
+/* By the rule of on_attribute, a missing value included: what is counted is what will be read. */
+static bool is_attribute(lk_str line, const char *name)
+{
+    return lk_str_starts(line, "a=") && lk_str_eq(lk_str_cut(&(lk_str){line.p + 2, line.len - 2}, ':'), name);
+}
+
 /* Room for what the lines of one section (or of the session) will need, before they are read. */
 static void reserve(parser *p, lines l)
 {
     size_t extmap = 0, ssrc = 0, group = 0, fb = 0, rid = 0, candidate = 0, fingerprint = 0;
     for (lk_str s; next_line(&l, &s);) {
-        extmap += lk_str_starts(s, "a=extmap:");
-        ssrc += lk_str_starts(s, "a=ssrc:");
-        group += lk_str_starts(s, "a=ssrc-group:");
-        fb += lk_str_starts(s, "a=rtcp-fb:");
-        rid += lk_str_starts(s, "a=rid:");
-        candidate += lk_str_starts(s, "a=candidate:");
-        fingerprint += lk_str_starts(s, "a=fingerprint:");
+        extmap += is_attribute(s, "extmap");
+        ssrc += is_attribute(s, "ssrc");
+        group += is_attribute(s, "ssrc-group");
+        fb += is_attribute(s, "rtcp-fb");
+        rid += is_attribute(s, "rid");
+        candidate += is_attribute(s, "candidate");
+        fingerprint += is_attribute(s, "fingerprint");
     }
     transport_of(p)->fingerprints =
         take(p, LK_MIN(fingerprint, LK_SDP_FINGERPRINT_MAX), sizeof(lk_sdp_fingerprint));

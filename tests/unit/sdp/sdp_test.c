@@ -143,3 +143,41 @@ LK_TEST(limits_hold_and_take_linear_time)
         CHECK_EQ(lk_sdp_check(&s, NULL), LK_ERR_PROTOCOL);
     lk_arena_deinit(&arena);
 }
+
+/* Room is counted before the lines are read: both must mean the same lines, or the arrays run into each other. */
+LK_TEST(an_attribute_without_its_value_takes_no_place_of_another)
+{
+    static const char *const names[] = {"extmap", "ssrc", "ssrc-group", "rtcp-fb", "rid", "candidate", "fingerprint"};
+    static const char *const forms[] = {"a=%\r\n", "a=%:\r\n", "a=%: \r\n", "a=% 1\r\n", "a=%x:1 2\r\n"};
+    for (size_t n = 0; n < LK_LEN(names); n++)
+        for (size_t f = 0; f < LK_LEN(forms); f++) {
+            lk_arena arena;
+            lk_text t;
+            lk_sdp s;
+            lk_arena_init(&arena, env, 1 << 20);
+            lk_text_init(&t, env, 1 << 16);
+            lk_text_z(&t, HEAD "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n");
+            for (int i = 0; i < 12; i++)
+                for (const char *c = forms[f]; *c; c++)
+                    *c == '%' ? lk_text_z(&t, names[n]) : lk_text_ch(&t, *c);
+            lk_text_z(&t, SECURE "a=mid:0\r\na=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 nack\r\na=extmap:1 urn:one\r\na=extmap:2 urn:two\r\n"
+                                 "a=rid:h send\r\na=ssrc-group:FID 5 6\r\na=ssrc:5 cname:c\r\na=ssrc:6 cname:c\r\n"
+                                 "a=candidate:1 1 udp 2130706431 127.0.0.1 51078 typ host\r\na=sendrecv\r\n");
+            if (t.bad || lk_sdp_parse(&s, &arena, t.p, t.len) != LK_OK) {
+                CHECK(lk_test_oom());
+            } else {
+                const lk_sdp_media *m = s.media;
+                CHECK_EQ(s.media_count, 1);
+                CHECK_EQ(m->transport.fingerprint_count, 1);
+                CHECK(lk_str_eq(m->transport.fingerprints[0].hash, "sha-256") && lk_str_eq(m->transport.fingerprints[0].value, FP));
+                CHECK(m->extmap_count == 2 && lk_str_eq(m->extmaps[0].uri, "urn:one") && lk_str_eq(m->extmaps[1].uri, "urn:two"));
+                CHECK(m->ssrc_count == 2 && m->ssrcs[0].ssrc == 5 && m->ssrcs[1].ssrc == 6 && lk_str_eq(m->ssrcs[1].cname, "c"));
+                CHECK(m->group_count == 1 && m->groups[0].count == 2 && m->groups[0].ssrcs[1] == 6);
+                CHECK(m->fb_count == 1 && m->fbs[0].pt == 111);
+                CHECK(m->rid_count == 1 && lk_str_eq(m->rids[0].id, "h"));
+                CHECK(m->candidate_count >= 1 && lk_str_starts(m->candidates[m->candidate_count - 1], "candidate:1 1 udp"));
+            }
+            lk_text_deinit(&t);
+            lk_arena_deinit(&arena);
+        }
+}
