@@ -113,6 +113,19 @@ static lk_pc_sect *find_idle(const lk_pc *pc, lk_media_kind kind, uint32_t *inde
     return NULL;
 }
 
+void lk_pc_name_section(lk_pc *pc, size_t index)
+{
+    lk_pc_sect *s = lk_pc_sect_at(pc, index);
+    char num[LK_STR_FMT_MAX];
+    bool taken = true;
+    for (uint64_t n = index; taken; n++) {
+        (void)lk_str_copy(s->mid, sizeof s->mid, lk_str_of(lk_u64_text(n, num)));
+        taken = false;
+        for (size_t i = 0; i < pc->sections.count && !taken; i++)
+            taken = i != index && strcmp(lk_pc_sect_at(pc, i)->mid, s->mid) == 0;
+    }
+}
+
 lk_err lk_pc_add_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index)
 {
     if (in->kind != LK_MEDIA_KIND_AUDIO)
@@ -130,8 +143,7 @@ lk_err lk_pc_add_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index)
             return err == LK_ERR_FULL ? LK_ERR_LIMIT : err;
         }
         *index = (uint32_t)pc->sections.count - 1;
-        char num[LK_STR_FMT_MAX];
-        (void)lk_str_copy(s->mid, sizeof s->mid, lk_str_of(lk_u64_text(*index, num)));
+        lk_pc_name_section(pc, *index);
         s->kind = in->kind;
         s->codec.rtx_pt = s->codec.red_pt = -1;
     }

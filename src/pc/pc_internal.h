@@ -123,6 +123,8 @@ struct lk_pc {
     uint8_t rx[2048], tx[LK_RTP_PACKET_MAX + 64];
 };
 
+/* Gives a section its number as mid, or the next one that no other section has. */
+void lk_pc_name_section(lk_pc *pc, size_t index);
 lk_pc_sect *lk_pc_sect_at(const lk_pc *pc, size_t i);
 void lk_pc_queue_event(lk_pc *pc, const lk_pc_queued *ev);
 lk_err lk_pc_make_sender(lk_pc *pc, lk_pc_sect *s);

@@ -309,12 +309,20 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
             err = lk_pc_add_section(pc, &(lk_pc_section){LK_MEDIA_KIND_AUDIO, LK_PC_RECVONLY, "", "", false}, &index);
             s = lk_pc_sect_at(pc, i);
         }
-        if (s && !lk_str_copy(s->mid, sizeof s->mid, m->mid))
+        if (s && s->negotiated && !lk_str_eq(m->mid, s->mid)) {
+            err = LK_ERR_PROTOCOL;
+            if (why)
+                *why = "the offer's sections are in another order";
+        } else if (s && !lk_str_copy(s->mid, sizeof s->mid, m->mid)) {
             err = LK_ERR_LIMIT;
+        }
         /* A section we only receive on follows the offer's will to send. */
         if (s && !(s->wanted & LK_PC_SENDONLY))
             s->wanted = lk_sdp_dir_sends(lk_sdp_dir_of(&d, m)) ? LK_PC_RECVONLY : LK_PC_INACTIVE;
     }
+    /* Sections of ours that this offer does not reach: their numbers may be names in it. */
+    for (size_t i = d.media_count; err == LK_OK && i < pc->sections.count; i++)
+        lk_pc_name_section(pc, i);
     if (err == LK_OK)
         err = apply_transport(pc, now, &d, false);
     for (size_t i = 0; err == LK_OK && i < d.media_count; i++) {
