@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* fuzz/fuzz_env.h - the environment of a fuzz entry: plain memory, seeded randomness. */
 #pragma once
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/lk_base.h"
@@ -35,8 +36,10 @@ static inline const lk_env *fuzz_env(void)
     lk_prng_init(&dice, 1);
     return &env;
 }
-#define FUZZ_REQUIRE(cond) \
-    do {                   \
-        if (!(cond))       \
-            abort();       \
+#define FUZZ_REQUIRE(cond)                                                 \
+    do {                                                                   \
+        if (!(cond)) {                                                     \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);     \
+            abort();                                                       \
+        }                                                                  \
     } while (0)

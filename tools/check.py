@@ -28,6 +28,7 @@ STEPS = [
     *[("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"])
       for name in STRICT_VECTORS],
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "oom"]),
+    ("fuzz replay", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "fuzz"]),
     ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
     ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
