@@ -1,10 +1,10 @@
 #!/bin/sh
-# Puts the linked products at their fixed places (build/NAME), stripped, with debug info apart (build/NAME.debug).
+# Puts the linked products at their fixed places (build/NAME), stripped, with debug info apart (build/NAME.debug), and
+# the link by which programs find liblivekit.so when they run beside it.
 set -e
 dir=$1
-for f in src/ffi/liblivekit_ffi.so src/api/liblivekit.so apps/cli/lkc; do
-    [ -f "$dir/$f" ] || continue
-    out=$dir/$(basename "$f")
+for f in src/ffi/liblivekit_ffi.so src/api/liblivekit.so.0 apps/cli/lkc; do
+    out=$dir/$(basename "$f" .0)
     if [ ! -f "$out" ] || [ "$dir/$f" -nt "$out" ]; then
         objcopy --only-keep-debug "$dir/$f" "$out.debug"
         cp "$dir/$f" "$out.tmp"
@@ -13,3 +13,4 @@ for f in src/ffi/liblivekit_ffi.so src/api/liblivekit.so apps/cli/lkc; do
         mv "$out.tmp" "$out"
     fi
 done
+ln -sfn liblivekit.so "$dir/liblivekit.so.0"
