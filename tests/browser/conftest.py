@@ -41,13 +41,9 @@ def chromium(wavs):
 
 @pytest.fixture
 def page(chromium):
-    """A fresh page; what the one before told is forgotten. A page that threw has failed, whatever else went well."""
-    with chromium.changed:
-        chromium.taken.update(range(len(chromium.lines)))
-    began = len(chromium.lines)
-    chromium.say("open")
-    chromium.wait("opened", 60)
+    """A fresh page. One that threw has failed, whatever else went well."""
+    chromium.open()
     yield chromium
     chromium.say("close")
     chromium.wait("done", order="close")
-    assert not [line for line in chromium.lines[began:] if line["event"] in ("page_error", "order_failed")]
+    assert not chromium.events("page_error") + chromium.events("order_failed")

@@ -18,3 +18,14 @@ class Chromium(peers.Program):
     def __init__(self, wav):
         self.start("chromium", ["node", str(pathlib.Path(__file__).with_name("driver.mjs")), "--wav", str(wav)])
         self.wait("ready", 60)
+
+    def open(self):
+        """A fresh page; what the one before told is forgotten."""
+        with self.changed:
+            self.began = len(self.lines)
+            self.taken.update(range(self.began))
+        self.say("open")
+        self.wait("opened", 60)
+
+    def events(self, event):
+        return [line for line in self.lines[self.began:] if line.get("event") == event]

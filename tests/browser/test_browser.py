@@ -19,6 +19,11 @@ def loudness(wav):
     return np.sqrt((samples[:len(samples) // 960 * 960].reshape(-1, 960) ** 2).mean(axis=1))
 
 
+def was_speaker(side, identity):
+    return any(speaker["identity"] == identity for line in side.events("active_speakers_changed")
+               for speaker in line["args"][0])
+
+
 def recognise(spoken, levels):
     """How well the modulation of `levels` follows that of `spoken` where it fits best, and the longest gap in it.
 
@@ -343,3 +348,4 @@ def test_speech_both_ways_for_ten_seconds(page, server, room, wavs, library):
             result = recognise(want, got)
             assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, result
             assert recognise(other, got)["likeness"] < 0.8, "it must be the other's voice, not one's own"
+        assert was_speaker(page, "partner") and was_speaker(call.partner, "browser")
