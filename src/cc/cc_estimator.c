@@ -9,6 +9,9 @@
 #define BUCKET_USEC LK_MSEC(50)
 #define LOSS_BUCKET_USEC LK_MSEC(100)
 #define BACKOFF 0.85      /* of what arrived [draft-ietf-rmcat-gcc-02 s5.5] */
+#define BACKOFF_DEEP 0.7  /* with a long queue, which 0.85 would take seconds to drain */
+#define QUEUE_DEEP_USEC LK_MSEC(200)
+#define QUEUE_RESTART_USEC LK_SEC(3) /* no queue, but another path or another clock */
 #define PACE_START 1.0    /* before the first overuse */
 #define PACE_AGAIN 0.08   /* after one: quickens by PACE_FACTOR per calm second */
 #define PACE_FACTOR 1.6
@@ -21,6 +24,7 @@
 #define RTT_DEFAULT LK_MSEC(100)
 #define BASE_PERIOD_USEC LK_SEC(15)
 #define QUEUE_HOLD_USEC LK_MSEC(100) /* no growth on top of a standing queue */
+#define QUEUE_FOREIGN_USEC LK_SEC(3) /* a queue that stays while nothing grows it is not ours: a longer path, other traffic */
 #define LOSS_HIGH 0.10
 #define LOSS_LOW 0.02
 #define LOSS_JUDGE_MIN 20 /* packets */
@@ -97,7 +101,7 @@ void lk_estimator_init(lk_estimator *e, const lk_env *env, const lk_estimator_co
     uint64_t max = LK_CLAMP(c.max_bps ? c.max_bps : MAX_BPS, min, LIMIT_HIGH_BPS);
     *e = (lk_estimator){.env = env, .min_bps = (double)min, .max_bps = (double)max, .pace = PACE_START,
                         .adapted_at = now, .lowered_at = now - LK_SEC(10), .calm_at = now, .loss_at = now,
-                        .base_delay_usec = LK_NEVER, .base_before_usec = LK_NEVER, .base_at = now,
+                        .base_delay_usec = LK_NEVER, .base_before_usec = LK_NEVER, .base_at = now, .queue_at = now,
                         .feedback_at = LK_NEVER, .report_at = LK_NEVER, .silent_at = LK_NEVER};
     e->target_bps = (double)LK_CLAMP(c.start_bps ? c.start_bps : START_BPS, min, max);
     lk_trend_init(&e->trend);
@@ -117,6 +121,14 @@ static void follow_delay(lk_estimator *e, lk_usec now, lk_usec delay)
     }
     e->base_delay_usec = LK_MIN(e->base_delay_usec, delay);
     e->queue_usec = delay - LK_MIN(e->base_delay_usec, e->base_before_usec);
+    if (e->queue_usec < QUEUE_HOLD_USEC || e->trend.state != LK_TREND_NORMAL)
+        e->queue_at = now;
+    if (e->queue_usec > QUEUE_RESTART_USEC || now - e->queue_at > QUEUE_FOREIGN_USEC) {
+        e->base_delay_usec = delay;
+        e->base_before_usec = LK_NEVER;
+        e->base_at = e->queue_at = now;
+        e->queue_usec = 0;
+    }
 }
 
 static void lower_for_delay(lk_estimator *e, lk_usec now, double acked)
@@ -129,7 +141,8 @@ static void lower_for_delay(lk_estimator *e, lk_usec now, double acked)
         bool same = e->capacity_bps > 0.7 * acked && e->capacity_bps < 1.3 * acked;
         e->capacity_bps = same ? 0.7 * e->capacity_bps + 0.3 * acked : acked;
     }
-    set_target(e, LK_MIN(e->target_bps, BACKOFF * (idle ? e->target_bps : acked)));
+    double share = e->queue_usec > QUEUE_DEEP_USEC ? BACKOFF_DEEP : BACKOFF;
+    set_target(e, LK_MIN(e->target_bps, share * (idle ? e->target_bps : acked)));
     e->lowered_at = e->calm_at = now;
     e->pace = PACE_AGAIN;
     e->loss_testing = false;
@@ -159,6 +172,13 @@ static void grow(lk_estimator *e, lk_usec now, lk_usec passed_usec, double acked
     set_target(e, LK_MAX(wanted, target));
 }
 
+/* More than the limit by two standard deviations: a few packets prove nothing. */
+static bool loss_is_high(double excess, int32_t told)
+{
+    double over = (excess - LOSS_HIGH) * (double)told;
+    return over > 0 && over * over > 4 * LOSS_HIGH * (1 - LOSS_HIGH) * (double)told;
+}
+
 /* Returns the share of the usual growth that loss allows. */
 static double judge_loss(lk_estimator *e, lk_usec now, double acked)
 {
@@ -180,7 +200,7 @@ static double judge_loss(lk_estimator *e, lk_usec now, double acked)
     if (p < e->loss_own)
         e->loss_own += (p - e->loss_own) / 16;
     double excess = p - e->loss_own;
-    if (excess > LOSS_HIGH && now >= e->loss_at) {
+    if (loss_is_high(excess, told) && now >= e->loss_at) {
         e->loss_tested = p;
         e->loss_rate_bps = e->target_bps;
         e->loss_testing = true;

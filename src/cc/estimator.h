@@ -48,7 +48,7 @@ typedef struct lk_estimator {
     lk_rate_meter sent, acked;
     lk_loss_meter loss;
     lk_usec base_delay_usec, base_before_usec, base_at; /* least one-way delay, this period and the one before */
-    lk_usec queue_usec;                                 /* what the last feedback's delay had above that */
+    lk_usec queue_usec, queue_at; /* what the last feedback's delay had above that; since when it is long and still */
     double loss_own, loss_tested, loss_rate_bps; /* the path's own share; under test since, at which rate */
     lk_usec loss_at;                             /* not judged before */
     bool loss_testing;
