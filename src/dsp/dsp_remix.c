@@ -6,7 +6,8 @@
 void lk_dsp_remix(const int16_t *in, uint32_t in_channels, int16_t *out, uint32_t out_channels, size_t frames)
 {
     if (in_channels == out_channels) {
-        memcpy(out, in, frames * in_channels * sizeof *out);
+        if (frames) /* nothing may come without a place */
+            memcpy(out, in, frames * in_channels * sizeof *out);
         return;
     }
     for (size_t i = 0; i < frames; i++, in += in_channels, out += out_channels) {

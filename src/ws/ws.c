@@ -38,14 +38,15 @@ struct lk_ws {
     http_parser parser;
     size_t head_bytes;
     char field[40], accept[40];
-    bool field_is_accept, upgraded, response_done;
+    bool in_value, upgraded, response_done;
     lk_text body;
     wslay_event_context_ptr ws;
     lk_bytes plain; /* input wslay reads from */
     unsigned fragments;
     lk_queue events;
     lk_bytes event_data; /* owned; given with the last event */
-    bool ended;          /* CLOSED or FAILED was queued */
+    bool ended, told;    /* CLOSED or FAILED is in `last`; has been given */
+    lk_ws_event last;
     int close_code;
 };
 
@@ -83,19 +84,23 @@ void lk_tls_context_free(lk_tls_context *c)
 
 /* ---- events ---------------------------------------------------------------------------------------- */
 
+static void fail(lk_ws *w, lk_err code, const char *before, const char *after);
+
+/* The end has a place of its own: it comes also when there is no room and no memory, and nothing comes after it. */
 static void push_event(lk_ws *w, const lk_ws_event *ev)
 {
-    bool last = ev->type == LK_WS_EV_CLOSED || ev->type == LK_WS_EV_FAILED;
-    if (w->ended)
+    if (!w->ended && (ev->type == LK_WS_EV_CLOSED || ev->type == LK_WS_EV_FAILED)) {
+        w->last = *ev;
+        w->ended = true;
+        w->phase = PHASE_OVER;
         return;
-    if (lk_queue_push(&w->events, ev) == LK_OK) {
-        w->ended = last;
-    } else {
-        lk_release(w->env, (void *)(uintptr_t)ev->data.data, ev->data.len);
-        w->phase = PHASE_OVER;
     }
-    if (last)
-        w->phase = PHASE_OVER;
+    lk_err err = w->ended ? LK_ERR_STATE : lk_queue_push(&w->events, ev);
+    if (err == LK_OK)
+        return;
+    lk_release(w->env, (void *)(uintptr_t)ev->data.data, ev->data.len);
+    if (!w->ended)
+        fail(w, err, "too many messages at once from ", "");
 }
 
 static void place(const lk_ws *w, char out[LK_URL_HOST_MAX + 16])
@@ -169,19 +174,33 @@ static void app_write(lk_ws *w, const void *data, size_t len)
 
 /* ---- HTTP head ------------------------------------------------------------------------------------- */
 
+/* Names and values come in pieces, cut wherever the stream was. */
+static void append_piece(char *out, size_t cap, const char *at, size_t len)
+{
+    size_t have = strlen(out);
+    (void)lk_str_copy(out + have, cap - have, (lk_str){at, len});
+}
+
 static int on_field(http_parser *p, const char *at, size_t len)
 {
     lk_ws *w = (lk_ws *)p->data;
-    (void)lk_str_copy(w->field, sizeof w->field, (lk_str){at, len});
-    w->field_is_accept = lk_str_ieq((lk_str){at, len}, "sec-websocket-accept");
+    if (w->in_value)
+        w->field[0] = 0;
+    w->in_value = false;
+    append_piece(w->field, sizeof w->field, at, len);
     return 0;
 }
 
 static int on_value(http_parser *p, const char *at, size_t len)
 {
     lk_ws *w = (lk_ws *)p->data;
-    if (w->field_is_accept)
-        (void)lk_str_copy(w->accept, sizeof w->accept, (lk_str){at, len});
+    bool first = !w->in_value;
+    w->in_value = true;
+    if (lk_str_ieq(lk_str_of(w->field), "sec-websocket-accept")) {
+        if (first)
+            w->accept[0] = 0;
+        append_piece(w->accept, sizeof w->accept, at, len);
+    }
     return 0;
 }
 
@@ -216,7 +235,8 @@ static void start_parser(lk_ws *w)
     http_parser_init(&w->parser, HTTP_RESPONSE);
     w->parser.data = w;
     w->head_bytes = 0;
-    w->response_done = false;
+    w->response_done = w->in_value = false;
+    w->field[0] = w->accept[0] = 0;
 }
 
 static bool accept_matches(const lk_ws *w)
@@ -241,7 +261,7 @@ static ssize_t ws_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, in
 {
     lk_ws *w = (lk_ws *)user;
     LK_UNUSED(flags);
-    if (w->plain.len == 0) {
+    if (w->plain.len == 0 || w->ended) {
         wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
         return -1;
     }
@@ -520,9 +540,14 @@ bool lk_ws_poll_event(lk_ws *w, lk_ws_event *out)
 {
     lk_release(w->env, (void *)(uintptr_t)w->event_data.data, w->event_data.len);
     w->event_data = (lk_bytes){0};
-    if (!lk_queue_pop(&w->events, out))
+    if (lk_queue_pop(&w->events, out)) {
+        w->event_data = out->data;
+        return true;
+    }
+    if (!w->ended || w->told)
         return false;
-    w->event_data = out->data;
+    w->told = true;
+    *out = w->last;
     return true;
 }
 

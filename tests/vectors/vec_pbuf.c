@@ -13,7 +13,7 @@ static bool same_base64(const ProtobufCBinaryData *data, const char *text)
 {
     uint8_t decoded[4096];
     long n = lk_base64_decode(decoded, sizeof decoded, LK_BASE64_STD, lk_str_of(text));
-    return n >= 0 && (size_t)n == data->len && memcmp(decoded, data->data, data->len) == 0;
+    return n >= 0 && (size_t)n == data->len && (n == 0 || memcmp(decoded, data->data, data->len) == 0);
 }
 
 /* One value at p; json NULL stands for the default. */
