@@ -84,7 +84,7 @@ int lk_memcmp_ct(const void *a, const void *b, size_t n)
 }
 
 /* Nibble tables: 64 bytes each, fast enough for control packets. */
-static uint32_t crc_update(uint32_t poly, const uint8_t *p, size_t len)
+static uint32_t crc_update(uint32_t poly, uint32_t before, const uint8_t *p, size_t len)
 {
     uint32_t table[16];
     for (uint32_t i = 0; i < 16; i++) {
@@ -93,7 +93,7 @@ static uint32_t crc_update(uint32_t poly, const uint8_t *p, size_t len)
             c = (c >> 1) ^ ((c & 1) ? poly : 0);
         table[i] = c;
     }
-    uint32_t crc = 0xffffffffu;
+    uint32_t crc = ~before;
     for (size_t i = 0; i < len; i++) {
         crc ^= p[i];
         crc = (crc >> 4) ^ table[crc & 15];
@@ -104,10 +104,15 @@ static uint32_t crc_update(uint32_t poly, const uint8_t *p, size_t len)
 
 uint32_t lk_crc32(const void *data, size_t len)
 {
-    return crc_update(0xedb88320u, (const uint8_t *)data, len);
+    return crc_update(0xedb88320u, 0, (const uint8_t *)data, len);
 }
 
 uint32_t lk_crc32c(const void *data, size_t len)
 {
-    return crc_update(0x82f63b78u, (const uint8_t *)data, len);
+    return lk_crc32c_part(0, data, len);
+}
+
+uint32_t lk_crc32c_part(uint32_t crc, const void *data, size_t len)
+{
+    return crc_update(0x82f63b78u, crc, (const uint8_t *)data, len);
 }

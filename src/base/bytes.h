@@ -77,3 +77,5 @@ int lk_memcmp_ct(const void *a, const void *b, size_t n);
 
 uint32_t lk_crc32(const void *data, size_t len);   /* IEEE 802.3, as STUN FINGERPRINT uses it */
 uint32_t lk_crc32c(const void *data, size_t len);  /* Castagnoli, as SCTP uses it [RFC9260 sA] */
+/* The same over bytes in several places: crc is what the part before gave, 0 for the first. */
+uint32_t lk_crc32c_part(uint32_t crc, const void *data, size_t len);

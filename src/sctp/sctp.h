@@ -7,7 +7,13 @@
  * Limits:  config; both buffers grow with use and are bounded: send refuses (FULL), the receive window closes. Hostile
  *          packets are counted and never end a live association.
  * Deviates: loss is found by time as well as by gap reports (RACK and a tail probe), so that the last packets of a burst
- *          do not wait for a timeout; one address a side, no bundling of other people's chunks we do not know.
+ *          do not wait for a timeout. A loss while round trips are as short as ever closes the window little (0.85, or
+ *          0.98 when losses are rare) and not below what 2 Mbit/s need: halving leaves 12 messages/s at 15 % loss, and
+ *          radio links lose without being full. When round trips grow or three in ten are lost it is 0.7. While nothing
+ *          queues the window grows by a sixteenth a round trip, else by one packet. The first window is ten packets;
+ *          timeouts start at 0.5 s and end at 4 s, so that a path that comes back is used soon.
+ *          One address a side; an INIT while up is dropped (a peer that starts over comes with a new DTLS connection);
+ *          nothing is reported to the peer about chunks we do not know; no heartbeats of our own.
  */
 #pragma once
 #include "base/lk_base.h"
@@ -23,6 +29,7 @@ typedef struct lk_sctp_config {
     uint32_t send_buffer_bytes;       /* 0: 2 MiB; queued and not yet acknowledged */
     uint32_t receive_buffer_bytes;    /* 0: 1 MiB; advertised window */
     uint32_t message_max_bytes;       /* 0: LK_SCTP_MESSAGE_MAX; larger ones are refused, and dropped when received */
+    bool checksums;                   /* never leave the checksum out, though DTLS protects better [RFC9653] */
 } lk_sctp_config;
 
 typedef enum lk_sctp_state {

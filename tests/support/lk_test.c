@@ -18,6 +18,7 @@ void lk_test_register(lk_test_case *t)
 
 bool lk_test_oom(void) { return refuse_at != 0; }
 size_t lk_test_alloc_count(void) { return alloc_count; }
+size_t lk_test_live_bytes(void) { return live_bytes; }
 
 static void *test_alloc(void *ctx, size_t size)
 {

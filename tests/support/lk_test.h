@@ -23,8 +23,9 @@ bool lk_test_eq_mem(const void *a, size_t an, const void *b, size_t bn, const ch
 bool lk_test_eq_str(const char *a, const char *b, const char *file, int line);
 /* True while an --oom round refuses allocations: a test may stop early when an expected call fails. */
 bool lk_test_oom(void);
-/* Live bytes and allocations since the start of the test. */
+/* Allocations since the start of the test, and the bytes that live now. */
 size_t lk_test_alloc_count(void);
+size_t lk_test_live_bytes(void);
 
 #define LK_TEST(name_)                                                                      \
     static void lk_t_##name_(lk_env *env);                                                  \

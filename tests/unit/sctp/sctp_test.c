@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sctp_link.h"
+
+#include "sctp/sctp_wire.h"
+
+/* The ladder of refused allocations needs the ways of the code, not its endurance. */
+static uint32_t many(uint32_t count) { return lk_test_oom() ? LK_MAX(count / 25, 4u) : count; }
+
+/* Sends count messages from a to b as the buffer takes them. */
+static size_t stream_messages(sctp_world *w, uint32_t count, size_t len, lk_sctp_message m, lk_usec limit)
+{
+    uint32_t sent = 0;
+    lk_usec until = w->now + limit;
+    while (sent < count) {
+        lk_err err = link_send(w, 0, sent, len, m);
+        if (err == LK_OK)
+            sent++;
+        else if (err != LK_ERR_FULL || !link_step(w, until) || w->now >= until)
+            break;
+    }
+    return sent;
+}
+
+LK_TEST(an_association_comes_up_and_then_sleeps)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    w->delay = LK_MSEC(10);
+    if (link_connect(w)) {
+        CHECK_EQ(lk_sctp_state_of(w->side[0].s), LK_SCTP_STATE_CONNECTED);
+        CHECK_EQ(lk_sctp_state_of(w->side[1].s), LK_SCTP_STATE_CONNECTED);
+        CHECK(link_settle(w, LK_SEC(10)));
+        CHECK_EQ(lk_sctp_deadline(w->side[0].s), LK_NEVER);
+        CHECK_EQ(lk_sctp_deadline(w->side[1].s), LK_NEVER);
+        CHECK(w->carried == 4); /* INIT, INIT ACK, COOKIE ECHO, COOKIE ACK */
+    } else {
+        CHECK(lk_test_oom());
+    }
+    link_free(w);
+}
+
+LK_TEST(inits_that_cross_end_in_one_association)
+{
+    for (unsigned seed = 1; seed <= many(20); seed++) {
+        sctp_world *w = link_new(env, seed, NULL);
+        w->delay = LK_MSEC(20);
+        w->loss_permille = seed * 20;
+        if (link_is_up(w)) {
+            CHECK_OK(lk_sctp_connect(w->side[0].s, w->now));
+            CHECK_OK(lk_sctp_connect(w->side[1].s, w->now));
+            CHECK(link_settle(w, LK_SEC(60)));
+            w->loss_permille = 0;
+            for (int i = 0; i < 2; i++) {
+                CHECK(w->side[i].connected);
+                CHECK_OK(link_send(w, i, 0, 1000, (lk_sctp_message){.stream = 1}));
+            }
+            CHECK(link_settle(w, LK_SEC(10)));
+            CHECK(w->side[0].messages == 1 && w->side[1].messages == 1);
+        } else {
+            CHECK(lk_test_oom());
+        }
+        link_free(w);
+    }
+}
+
+LK_TEST(nobody_there_ends_in_one_timeout)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    w->cut = true;
+    if (link_is_up(w)) {
+        CHECK_OK(lk_sctp_connect(w->side[0].s, w->now));
+        CHECK(link_settle(w, LK_SEC(120)));
+        CHECK_EQ(w->side[0].closed, 1);
+        CHECK_EQ(w->side[0].closed_err, LK_ERR_TIMEOUT);
+        CHECK_EQ(lk_sctp_state_of(w->side[0].s), LK_SCTP_STATE_CLOSED);
+        CHECK_EQ(link_send(w, 0, 0, 100, (lk_sctp_message){0}), LK_ERR_STATE);
+    }
+    link_free(w);
+}
+
+LK_TEST(reliable_messages_arrive_once_and_in_order_whatever_the_network_does)
+{
+    static const unsigned losses[] = {0, 10, 50, 150};
+    static const int rtts[] = {0, 50, 300};
+    for (size_t l = 0; l < LK_LEN(losses); l++) {
+        for (size_t r = 0; r < LK_LEN(rtts); r++) {
+            sctp_world *w = link_new(env, 7 + l * 10 + r, NULL);
+            w->delay = LK_MSEC(rtts[r]) / 2;
+            w->loss_permille = losses[l];
+            w->jitter = w->delay / 2;
+            w->twice_permille = losses[l] / 3;
+            if (link_connect(w)) {
+                uint32_t sent[3] = {0}, total = 0;
+                while (total < many(400)) {
+                    unsigned stream = total % 3;
+                    size_t len = 12 + lk_prng_next(&w->dice) % (total % 10 == 0 ? 60000 : 1500);
+                    lk_err err = link_send(w, 0, sent[stream], len, (lk_sctp_message){.stream = (uint16_t)stream});
+                    if (err == LK_ERR_FULL) {
+                        (void)link_step(w, LK_NEVER);
+                        continue;
+                    }
+                    if (err != LK_OK)
+                        break;
+                    sent[stream]++;
+                    total++;
+                }
+                CHECK_EQ(total, many(400));
+                CHECK(link_settle(w, LK_SEC(600)));
+                CHECK_EQ(w->side[1].messages, total);
+                CHECK_EQ(w->side[1].bad, 0);
+                CHECK(w->mtu_seen <= LK_SCTP_MTU);
+                for (int k = 0; k < 3; k++) {
+                    CHECK_EQ(w->side[1].next[k], sent[k]);
+                    CHECK_EQ(lk_sctp_buffered(w->side[0].s, (uint16_t)k), 0);
+                }
+            } else {
+                CHECK(lk_test_oom());
+            }
+            link_free(w);
+            if (lk_test_oom())
+                return; /* one network is enough for the ladder */
+        }
+    }
+}
+
+LK_TEST(unordered_messages_arrive_once_each)
+{
+    sctp_world *w = link_new(env, 3, NULL);
+    w->delay = LK_MSEC(25);
+    w->jitter = LK_MSEC(20);
+    w->loss_permille = 100;
+    w->twice_permille = 50;
+    if (link_connect(w)) {
+        uint32_t sent = 0;
+        while (sent < many(500) && link_send(w, 0, sent, 12 + sent * 7 % 5000, (lk_sctp_message){.unordered = true}) == LK_OK)
+            sent++;
+        CHECK_EQ(sent, many(500));
+        CHECK(link_settle(w, LK_SEC(100)));
+        CHECK_EQ(w->side[1].messages, sent);
+        CHECK_EQ(w->side[1].bad, 0);
+    }
+    link_free(w);
+}
+
+LK_TEST(a_message_that_may_be_lost_does_not_stop_those_behind_it)
+{
+    for (int kind = 0; kind < 4; kind++) { /* unordered or not, by number or by age */
+        sctp_world *w = link_new(env, 11 + (unsigned)kind, NULL);
+        w->delay = LK_MSEC(25);
+        if (link_connect(w)) {
+            lk_sctp_counters c;
+            lk_sctp_message m = {.stream = 2, .unordered = kind & 1, .limit_retransmits = !(kind & 2),
+                                 .limit_lifetime = (kind & 2) != 0, .lifetime_usec = LK_MSEC(100)};
+            w->loss_permille = 150;
+            uint32_t sent = 0;
+            for (; sent < many(500); sent++) {
+                if (link_send(w, 0, sent, sent % 20 == 0 ? 5000 : 200, m) != LK_OK)
+                    break;
+                link_run(w, LK_MSEC(10));
+            }
+            CHECK_EQ(sent, many(500));
+            w->loss_permille = 0;
+            CHECK_OK(link_send(w, 0, sent, 1000, (lk_sctp_message){.stream = 2}));
+            CHECK(link_settle(w, LK_SEC(60)));
+            lk_sctp_count(w->side[0].s, &c);
+            CHECK_EQ(w->side[1].bad, 0);
+            CHECK_EQ(w->side[1].next[2], sent + 1); /* the last one, which was reliable, is there */
+            if (!lk_test_oom())
+                CHECK(w->side[1].messages > 380);
+            if (!(kind & 2) && !lk_test_oom()) {
+                CHECK(c.messages_abandoned > 30);
+                CHECK(w->side[1].messages < 480);
+            }
+            CHECK_EQ(c.flight_bytes, 0);
+        }
+        link_free(w);
+    }
+}
+
+LK_TEST(a_stream_is_reset_both_ways_and_counts_anew)
+{
+    for (unsigned seed = 1; seed < many(10); seed++) {
+        sctp_world *w = link_new(env, seed, NULL);
+        w->delay = LK_MSEC(20);
+        w->jitter = LK_MSEC(5);
+        w->loss_permille = seed * 20;
+        if (link_connect(w)) {
+            bool ok = true;
+            for (uint32_t round = 0; ok && round < 3; round++) {
+                for (uint32_t i = 0; ok && i < 20; i++)
+                    ok = link_send(w, 0, i, 3000, (lk_sctp_message){.stream = 4}) == LK_OK &&
+                         link_send(w, 0, i + 20 * round, 100, (lk_sctp_message){.stream = 5}) == LK_OK;
+                ok = ok && lk_sctp_reset_stream(w->side[0].s, w->now, 4) == LK_OK;
+                ok = CHECK(ok) && CHECK(link_settle(w, LK_SEC(100)));
+                CHECK_EQ(w->side[1].resets, round + 1); /* once each: the answer is no new request */
+                CHECK_EQ(w->side[0].resets, round + 1);
+                CHECK_EQ(w->side[1].last_reset, 4);
+                CHECK_EQ(w->side[0].last_reset, 4);
+            }
+            CHECK_EQ(w->side[1].messages, 120);
+            CHECK_EQ(w->side[1].bad, 0);
+        }
+        link_free(w);
+    }
+}
+
+LK_TEST(shutting_down_delivers_everything_first)
+{
+    for (unsigned seed = 1; seed < many(10); seed++) {
+        sctp_world *w = link_new(env, seed, NULL);
+        w->delay = LK_MSEC(20);
+        w->loss_permille = 50;
+        if (link_connect(w)) {
+            CHECK_EQ(stream_messages(w, many(50), 3000, (lk_sctp_message){.stream = 1}, LK_SEC(10)), many(50));
+            lk_sctp_shutdown(w->side[0].s, w->now);
+            if (seed % 2)
+                lk_sctp_shutdown(w->side[1].s, w->now);
+            CHECK_EQ(link_send(w, 0, 0, 100, (lk_sctp_message){0}), LK_ERR_STATE);
+            CHECK(link_settle(w, LK_SEC(100)));
+            CHECK(w->side[1].messages == many(50) && w->side[1].bad == 0);
+            CHECK(w->side[0].closed == 1 && w->side[1].closed == 1);
+        }
+        link_free(w);
+    }
+}
+
+LK_TEST(an_abort_is_told_once)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    if (link_connect(w)) {
+        CHECK_OK(link_send(w, 0, 0, 60000, (lk_sctp_message){0}));
+        lk_sctp_abort(w->side[0].s, w->now);
+        CHECK(link_settle(w, LK_SEC(10)));
+        CHECK(w->side[0].closed == 1 && w->side[0].closed_err == LK_OK);
+        CHECK(w->side[1].closed == 1 && w->side[1].closed_err == LK_ERR_CLOSED);
+    }
+    link_free(w);
+}
+
+LK_TEST(a_dead_path_ends_in_one_timeout_and_one_that_comes_back_goes_on)
+{
+    for (int dead = 0; dead < 2; dead++) {
+        sctp_world *w = link_new(env, 5, NULL);
+        w->delay = LK_MSEC(20);
+        if (link_connect(w)) {
+            w->cut = true;
+            CHECK_OK(link_send(w, 0, 0, 30000, (lk_sctp_message){0}));
+            link_run(w, LK_SEC(25));
+            CHECK_EQ(w->side[0].closed, 0);
+            w->cut = dead;
+            CHECK(link_settle(w, LK_SEC(200)));
+            CHECK_EQ(w->side[0].closed, dead);
+            CHECK_EQ(w->side[1].messages, !dead);
+            if (dead)
+                CHECK_EQ(w->side[0].closed_err, LK_ERR_TIMEOUT);
+        }
+        link_free(w);
+    }
+}
+
+LK_TEST(bounds_refuse_with_a_reason)
+{
+    const lk_sctp_config config = {.send_buffer_bytes = 100000, .streams = 8, .message_max_bytes = 20000};
+    sctp_world *w = link_new(env, 1, &config);
+    if (link_connect(w)) {
+        CHECK_EQ(link_send(w, 0, 0, 20001, (lk_sctp_message){0}), LK_ERR_LIMIT);
+        CHECK_EQ(link_send(w, 0, 0, 100, (lk_sctp_message){.stream = 8}), LK_ERR_LIMIT);
+        CHECK_EQ(lk_sctp_send(w->side[0].s, w->now, &(lk_sctp_message){0}), LK_ERR_INVALID);
+        CHECK_EQ(lk_sctp_reset_stream(w->side[0].s, w->now, 8), LK_ERR_LIMIT);
+        uint32_t n = 0;
+        lk_err err = LK_OK;
+        for (; n < 10 && err == LK_OK; n += err == LK_OK)
+            err = link_send(w, 0, n, 20000, (lk_sctp_message){.stream = 7});
+        CHECK_EQ(err, LK_ERR_FULL);
+        CHECK_EQ(n, 4);
+        CHECK_EQ(lk_sctp_buffered(w->side[0].s, 7), 80000);
+        CHECK_EQ(lk_sctp_buffered(w->side[0].s, 1), 0);
+        CHECK(link_settle(w, LK_SEC(10)));
+        CHECK_EQ(lk_sctp_buffered(w->side[0].s, 7), 0);
+        CHECK_EQ(w->side[1].messages, 4);
+        CHECK_OK(link_send(w, 0, 4, 20000, (lk_sctp_message){.stream = 7}));
+    }
+    link_free(w);
+}
+
+LK_TEST(messages_wait_for_the_association)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    w->delay = LK_MSEC(30);
+    if (link_is_up(w)) {
+        uint32_t n = 0;
+        while (n < 10 && link_send(w, 0, n, 500, (lk_sctp_message){.stream = 3}) == LK_OK)
+            n++;
+        CHECK_EQ(n, 10);
+        CHECK_EQ(lk_sctp_buffered(w->side[0].s, 3), 5000);
+        if (CHECK(link_connect(w))) {
+            CHECK(link_settle(w, LK_SEC(10)));
+            CHECK(w->side[1].messages == n && w->side[1].bad == 0);
+        }
+    }
+    link_free(w);
+}
+
+LK_TEST(an_idle_association_is_small)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    if (link_connect(w)) {
+        CHECK_EQ(stream_messages(w, many(1000), 1000, (lk_sctp_message){.stream = 1}, LK_SEC(10)), many(1000));
+        CHECK(link_settle(w, LK_SEC(10)));
+        CHECK_EQ(w->side[1].messages, many(1000));
+        CHECK(lk_test_live_bytes() < 2 * 4096);
+    }
+    link_free(w);
+}
