@@ -32,14 +32,14 @@ typedef struct lk_nack_generator {
 } lk_nack_generator;
 
 void lk_nack_generator_init(lk_nack_generator *g);
-/* Round-trip time; before the first call 100 ms are assumed. Clamped to 5 ms .. 400 ms for timing. */
+/* Round-trip time; before the first call 100 ms are assumed. Clamped to 5 ms .. 800 ms for timing. */
 void lk_nack_generator_set_rtt(lk_nack_generator *g, lk_usec rtt_usec);
 /* A packet of the stream arrived (also one restored from RTX). */
 void lk_nack_generator_receive(lk_nack_generator *g, lk_usec now, uint16_t seq);
 /* When collect has something to do; LK_NEVER when nothing is missing. */
 lk_usec lk_nack_generator_deadline(const lk_nack_generator *g);
 /* Sequence numbers to request now, ascending, at most cap; the first request comes 20 ms (reordering) or less than
- * half an RTT after the gap showed, the next ones an RTT x 1.25^n apart. Gives up what is too old. */
+ * half an RTT after the gap showed, the next ones (RTT x 1.125 + 10 ms) x 1.25^n apart, at most 910 ms. Gives up what is too old. */
 size_t lk_nack_generator_collect(lk_nack_generator *g, lk_usec now, uint16_t *seqs, size_t cap);
 
 /* ---- sender side -------------------------------------------------------------------------------------- */
@@ -81,7 +81,7 @@ void lk_nack_history_store(lk_nack_history *h, lk_usec now, const uint8_t *packe
 /* Call once per received NACK packet, then resend for each of its sequence numbers. */
 void lk_nack_history_begin(lk_nack_history *h);
 /* Writes the packet to send again into out: plain, or RTX with its own SSRC, payload type, sequence number and the
- * original number in front of the payload. 0: not kept, too old, sent again less than an RTT ago, or past a limit. */
+ * original number in front of the payload. 0: not kept, too old, sent again less than 3/4 of an RTT ago (the peer may know a shorter one), or past a limit. */
 size_t lk_nack_history_resend(lk_nack_history *h, lk_usec now, uint16_t seq, uint8_t *out, size_t cap);
 
 /* Receiver of RTX: turns an RTX packet back into the original one in place of out. 0: malformed or nothing inside

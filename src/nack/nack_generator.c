@@ -3,8 +3,10 @@
 
 #define RTT_DEFAULT LK_MSEC(100)
 #define RTT_MIN LK_MSEC(5)
-#define SPACING_MAX LK_MSEC(400)
+#define RTT_MAX LK_MSEC(800)
+#define SPACING_MAX LK_MSEC(910)
 #define REORDER_WAIT LK_MSEC(20)
+#define JITTER_WAIT LK_MSEC(10)
 #define AGE_MAX LK_SEC(1)
 
 void lk_nack_generator_init(lk_nack_generator *g)
@@ -14,13 +16,14 @@ void lk_nack_generator_init(lk_nack_generator *g)
 
 void lk_nack_generator_set_rtt(lk_nack_generator *g, lk_usec rtt_usec)
 {
-    g->rtt_usec = LK_CLAMP(rtt_usec, RTT_MIN, SPACING_MAX);
+    g->rtt_usec = LK_CLAMP(rtt_usec, RTT_MIN, RTT_MAX);
 }
 
-/* Time to the next request after n of them: the answer cannot be here before an RTT. */
+/* Time to the next request after n of them: the answer cannot be here before an RTT, and one that jitter holds up a little is
+ * not worth to be sent twice. */
 static lk_usec spacing(const lk_nack_generator *g, unsigned tries)
 {
-    lk_usec wait = g->rtt_usec;
+    lk_usec wait = g->rtt_usec + g->rtt_usec / 8 + JITTER_WAIT;
     for (unsigned i = 1; i < tries && wait < SPACING_MAX; i++)
         wait += wait / 4;
     return LK_MIN(wait, SPACING_MAX);

@@ -134,7 +134,7 @@ size_t lk_nack_history_resend(lk_nack_history *h, lk_usec now, uint16_t seq, uin
     bool overwritten = h->written - s->at > h->config.bytes_max;
     if (!s->used || s->seq != seq || overwritten || now - s->sent_at > h->config.age_max_usec)
         return 0;
-    if (s->resent_at != LK_NEVER && now - s->resent_at < h->rtt_usec)
+    if (s->resent_at != LK_NEVER && now - s->resent_at < h->rtt_usec * 3 / 4)
         return 0;
     if (h->resends_left == 0 || h->tokens_bytes < s->len || s->len > cap) {
         h->refused++;
