@@ -39,7 +39,8 @@ void lk_nack_generator_receive(lk_nack_generator *g, lk_usec now, uint16_t seq);
 /* When collect has something to do; LK_NEVER when nothing is missing. */
 lk_usec lk_nack_generator_deadline(const lk_nack_generator *g);
 /* Sequence numbers to request now, ascending, at most cap; the first request comes 20 ms (reordering) or less than
- * half an RTT after the gap showed, the next ones (RTT x 1.125 + 10 ms) x 1.25^n apart, at most 910 ms. Gives up what is too old. */
+ * half an RTT after the gap showed, the next ones RTT x 1.125 + 10 ms apart, from the third on a quarter more each
+ * time, at most 910 ms. Gives up what is too old. */
 size_t lk_nack_generator_collect(lk_nack_generator *g, lk_usec now, uint16_t *seqs, size_t cap);
 
 /* ---- sender side -------------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ void lk_nack_generator_set_rtt(lk_nack_generator *g, lk_usec rtt_usec)
 static lk_usec spacing(const lk_nack_generator *g, unsigned tries)
 {
     lk_usec wait = g->rtt_usec + g->rtt_usec / 8 + JITTER_WAIT;
-    for (unsigned i = 1; i < tries && wait < SPACING_MAX; i++)
+    for (unsigned i = 2; i < tries && wait < SPACING_MAX; i++)
         wait += wait / 4;
     return LK_MIN(wait, SPACING_MAX);
 }

@@ -19,10 +19,12 @@ LK_TEST(a_gap_is_asked_for_after_a_moment_for_reordering_then_an_rtt_apart)
     CHECK_EQ(seqs[0], 65535);
     CHECK_EQ(lk_nack_generator_deadline(&g), 98500); /* 1.125 RTT and 10 ms later */
     CHECK_EQ(lk_nack_generator_collect(&g, 98500, seqs, 8), 1);
-    CHECK_EQ(lk_nack_generator_deadline(&g), 98500 + 96875); /* x 1.25 */
-    lk_nack_generator_receive(&g, LK_MSEC(110), 65535);
+    CHECK_EQ(lk_nack_generator_deadline(&g), 98500 + 77500);
+    CHECK_EQ(lk_nack_generator_collect(&g, 176000, seqs, 8), 1);
+    CHECK_EQ(lk_nack_generator_deadline(&g), 176000 + 96875); /* x 1.25 */
+    lk_nack_generator_receive(&g, LK_MSEC(190), 65535);
     CHECK_EQ(lk_nack_generator_deadline(&g), LK_NEVER);
-    CHECK(g.requested == 2 && g.recovered == 1 && g.given_up == 0);
+    CHECK(g.requested == 3 && g.recovered == 1 && g.given_up == 0);
 }
 
 LK_TEST(what_never_comes_is_given_up)
