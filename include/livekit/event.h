@@ -74,6 +74,10 @@ typedef enum lk_event_type {
     LK_EVENT_AUDIO_FRAME,       /* frame */
     LK_EVENT_AUDIO_STREAM_END,  /* the last event of a stream, exactly once */
 
+    /* -- video streams: video_stream and its user_data; room is not set -- */
+    LK_EVENT_VIDEO_FRAME,       /* video_frame */
+    LK_EVENT_VIDEO_STREAM_END,  /* the last event of a stream, exactly once */
+
     /* -- without a room -- */
     LK_EVENT_LOG,   /* level, text: the record, target: the module */
     LK_EVENT_USER,  /* user_value, user_data: see lk_post_event */
@@ -121,6 +125,8 @@ struct lk_event {
     lk_audio_source *source;
     lk_audio_stream *stream;
     lk_audio_frame *frame;
+    lk_video_stream *video_stream;
+    lk_video_frame *video_frame;
 
     const lk_room_info *room_info;
     const lk_participant_info *participant_info;

@@ -25,5 +25,6 @@
 #include "livekit/track.h"
 #include "livekit/types.h"
 #include "livekit/version.h"
+#include "livekit/video.h"
 
 #endif

@@ -74,8 +74,10 @@ typedef struct lk_publish_options {
     bool dtx;                  /* true: silence is not sent */
     bool red;                  /* true: the server may make redundancy of it */
     bool preconnect_buffer;    /* false; told to subscribers as LK_AUDIO_FEATURE_PRECONNECT_BUFFER */
-    uint32_t max_bitrate_bps;  /* 0: 48000; 6000..510000 */
+    uint32_t max_bitrate_bps;  /* 0: audio 48000, video by the size of the source; audio 6000..510000, video 10000..100000000 */
     const char *stream;        /* "": name of the group the track belongs to */
+    uint32_t max_framerate;    /* video: 0: by the size of the source; 1..240 */
+    const char *video_codec;   /* "": VP8, which is what is built; others end with LK_ERR_UNSUPPORTED */
 } lk_publish_options;
 
 /* Fills in the defaults named above. options not NULL. LK_ANY. */

@@ -10,6 +10,7 @@
 #include "livekit/media.h"
 #include "livekit/runtime.h"
 #include "livekit/types.h"
+#include "livekit/video.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,6 +23,10 @@ typedef struct lk_track lk_track;
 LK_API LK_NODISCARD lk_err lk_track_new_audio(lk_track **out, lk_audio_source *source,
                                               const char *name);
 
+/* The same for video. LK_ANY. */
+LK_API LK_NODISCARD lk_err lk_track_new_video(lk_track **out, lk_video_source *source,
+                                              const char *name);
+
 LK_API lk_track *lk_track_ref(lk_track *track); /* LK_ANY */
 LK_API void lk_track_unref(lk_track *track);    /* LK_ANY */
 
@@ -31,7 +36,7 @@ LK_API LK_NODISCARD lk_err lk_track_get_info(const lk_track_info **out, const lk
 /* Never changes. LK_ANY. */
 LK_API bool lk_track_is_local(const lk_track *track);
 
-/* Mutes or unmutes a local track: silence is sent, capture goes on at its pace, others are told
+/* Mutes or unmutes a local track: silence, or no pictures, are sent, capture goes on at its pace, others are told
  * (LK_EVENT_TRACK_MUTED, once). Before a publication it is remembered. LK_ERR_INVALID: a remote track. LK_ANY. */
 LK_API lk_err lk_track_set_muted(lk_track *track, bool muted);
 

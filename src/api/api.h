@@ -63,6 +63,8 @@ typedef struct api_node {
     api_node_kind kind;
 } api_node;
 
+typedef struct api_stream api_stream; /* api_stream.h: an lk_audio_stream or an lk_video_stream */
+
 typedef struct api_box {
     api_node node;
     lk_event ev; /* what the application sees */
@@ -81,7 +83,7 @@ void api_push(api_box *box);
 /* Holds or lets go what room events wait (room->held). */
 void api_gate(lk_room *room, bool closed);
 /* A stream got a frame or ended: queues its token once. */
-void api_push_stream(lk_audio_stream *stream);
+void api_push_stream(api_stream *stream);
 /* Under rt->lock: there is something in the queue. */
 void api_signal(lk_runtime *rt);
 /* Delivers what waits if there is a callback, then ends the event thread. */
@@ -235,7 +237,8 @@ struct lk_track {
     pthread_mutex_t lock;
     bool is_local;
     lk_track_info *info;
-    lk_audio_source *source; /* local */
+    lk_audio_source *source; /* local: one of the two */
+    lk_video_source *video;
     lk_room *room;           /* where it is published or comes from; NULL before */
     bool published;          /* local: as told by publish and unpublish */
 };
@@ -279,6 +282,7 @@ typedef enum api_cmd_kind {
     API_CMD_STREAM_CLOSE, /* stream */
     API_CMD_CANCEL,       /* room, op, number (lk_err) */
     API_CMD_SOURCE,       /* source: its clock may have to run */
+    API_CMD_PICTURE,      /* video_source: it has a new picture */
 } api_cmd_kind;
 
 typedef struct api_cmd {
@@ -291,7 +295,8 @@ typedef struct api_cmd {
     lk_track *track;
     lk_publication *publication;
     lk_audio_source *source;
-    lk_audio_stream *stream;
+    lk_video_source *video_source;
+    api_stream *stream;
     const char *text, *text2; /* in the arena */
     const lk_attribute *attributes;
     const lk_track_permission *permissions;

@@ -381,15 +381,17 @@ static lk_event_type type_of(lk_session_event_kind kind)
     }
 }
 
-static void add_sink(api_driver *d, lk_audio_stream *s, uint64_t track, lk_usec now)
+static void add_sink(api_driver *d, api_stream *s, uint64_t track, lk_usec now)
 {
     static uint64_t last_sink; /* loop threads of several runtimes never share a session */
-    const lk_session_sink sink = {__atomic_add_fetch(&last_sink, 1, __ATOMIC_RELAXED),
-                                  s->options.sample_rate, s->options.num_channels,
-                                  s->options.frame_size_msec};
+    const lk_session_sink sink = {__atomic_add_fetch(&last_sink, 1, __ATOMIC_RELAXED), s->audio.sample_rate,
+                                  s->audio.num_channels, s->audio.frame_size_msec};
     if (!map_put(&d->sinks, sink.sink, s))
         return;
-    if (lk_session_add_sink(d->session, now, track, &sink) != LK_OK) {
+    lk_err err = s->kind == LK_MEDIA_KIND_VIDEO
+                     ? lk_session_add_video_sink(d->session, now, track, sink.sink, s->video.format)
+                     : lk_session_add_sink(d->session, now, track, &sink);
+    if (err != LK_OK) {
         map_drop(&d->sinks, sink.sink);
         return;
     }
@@ -397,12 +399,12 @@ static void add_sink(api_driver *d, lk_audio_stream *s, uint64_t track, lk_usec 
     s->sink_track = track;
 }
 
-static bool follows(const lk_audio_stream *s, const lk_participant *p, const lk_publication *pub)
+static bool follows(const api_stream *s, const lk_participant *p, const lk_publication *pub)
 {
     if (s->participant != p || !pub || s->sink)
         return false;
     const lk_publication_info *info = api_publication_info(pub);
-    bool same = info->source == s->source_kind && info->kind == LK_MEDIA_KIND_AUDIO;
+    bool same = info->source == s->source_kind && info->kind == s->kind;
     lk_info_unref(info);
     return same;
 }
@@ -416,7 +418,7 @@ static void before(api_driver *d, const lk_session_event *e, lk_participant *p, 
         if (pub && t)
             bind_track(pub, t);
         LK_LIST_EACH(&d->shell->streams, it) {
-            lk_audio_stream *s = LK_CONTAINER(it, lk_audio_stream, link);
+            api_stream *s = LK_CONTAINER(it, api_stream, link);
             if (follows(s, p, pub))
                 add_sink(d, s, e->track_id, now);
         }
@@ -427,7 +429,7 @@ static void before(api_driver *d, const lk_session_event *e, lk_participant *p, 
         break;
     case LK_SESSION_PARTICIPANT_DISCONNECTED:
         LK_LIST_EACH(&d->shell->streams, it) {
-            lk_audio_stream *s = LK_CONTAINER(it, lk_audio_stream, link);
+            api_stream *s = LK_CONTAINER(it, api_stream, link);
             if (p && s->participant == p)
                 api_stream_end(s, false);
         }
@@ -447,6 +449,8 @@ static void unpublish_local(api_driver *d, lk_track *t)
     api_unref(room);
     if (t->source)
         api_source_remove_track(t->source, d, t->id);
+    if (t->video)
+        api_video_source_remove_track(t->video, d, t->id);
 }
 
 static void remove_publication(api_driver *d, lk_participant *owner, lk_publication *pub)
@@ -554,16 +558,18 @@ static void set_state(api_driver *d, lk_connection_state state)
 
 static void on_frame(api_driver *d, const lk_session_event *e)
 {
-    lk_audio_stream *s = lk_map_get(&d->sinks, e->sink);
+    api_stream *s = lk_map_get(&d->sinks, e->sink);
     if (s)
-        api_stream_put(s, api_frame_of(e->frame));
+        api_stream_put(s, e->picture ? (void *)e->picture : (void *)e->frame);
+    else if (e->picture)
+        lk_video_frame_drop((lk_video_frame *)e->picture);
     else
         lk_audio_frame_drop(api_frame_of(e->frame));
 }
 
 static void on_sink_end(api_driver *d, const lk_session_event *e)
 {
-    lk_audio_stream *s = lk_map_get(&d->sinks, e->sink);
+    api_stream *s = lk_map_get(&d->sinks, e->sink);
     if (s && s->sink == e->sink)
         s->sink = s->sink_track = 0;
     map_drop(&d->sinks, e->sink);
@@ -627,7 +633,7 @@ static void clear_room(api_driver *d)
 
 static void handle(api_driver *d, const lk_session_event *e, lk_usec now)
 {
-    if (e->kind == LK_SESSION_AUDIO_FRAME) {
+    if (e->kind == LK_SESSION_AUDIO_FRAME || e->kind == LK_SESSION_VIDEO_FRAME) {
         on_frame(d, e);
         return;
     }
@@ -686,7 +692,7 @@ static void release(api_driver *d)
         if (((lk_track *)value)->is_local)
             unpublish_local(d, value);
     for (size_t at = 0; lk_map_next(&d->sinks, &at, &key, &value);)
-        ((lk_audio_stream *)value)->sink = 0;
+        ((api_stream *)value)->sink = 0;
     d->room->driver = NULL;
     api_gate(d->room, false);
 }
@@ -922,7 +928,7 @@ void api_driver_leave(api_driver *d, lk_usec now, lk_op op, lk_disconnect_reason
 {
     /* What listens to a track of this room hears its end before the room does. */
     LK_LIST_EACH(&d->shell->streams, it) {
-        lk_audio_stream *s = LK_CONTAINER(it, lk_audio_stream, link);
+        api_stream *s = LK_CONTAINER(it, api_stream, link);
         if (s->track && !s->track->is_local && s->track->room == d->room)
             api_stream_end(s, false);
     }
@@ -941,7 +947,7 @@ bool api_driver_cancel(api_driver *d, lk_usec now, lk_op op, lk_err why)
     return known;
 }
 
-void api_driver_attach(api_driver *d, lk_audio_stream *s, lk_usec now)
+void api_driver_attach(api_driver *d, api_stream *s, lk_usec now)
 {
     if (s->track) {
         if (lk_map_get(&d->tracks, s->track->id) == s->track)
@@ -965,7 +971,7 @@ void api_driver_attach(api_driver *d, lk_audio_stream *s, lk_usec now)
     pump(d, now);
 }
 
-void api_driver_detach(api_driver *d, lk_audio_stream *s, lk_usec now)
+void api_driver_detach(api_driver *d, api_stream *s, lk_usec now)
 {
     if (!s->sink)
         return;
@@ -981,9 +987,15 @@ void api_driver_push_audio(api_driver *d, lk_usec now, uint64_t track, struct lk
     pump(d, now);
 }
 
-bool api_driver_wants_audio(const api_driver *d, uint64_t track)
+void api_driver_push_video(api_driver *d, lk_usec now, uint64_t track, struct lk_picture *picture)
 {
-    return lk_session_wants_audio(d->session, track);
+    lk_session_push_video(d->session, now, track, picture);
+    pump(d, now);
+}
+
+bool api_driver_wants_media(const api_driver *d, uint64_t track)
+{
+    return lk_session_wants_media(d->session, track);
 }
 
 static lk_err publish(api_driver *d, api_cmd *cmd, lk_usec now, lk_error *why)
@@ -998,32 +1010,47 @@ static lk_err publish(api_driver *d, api_cmd *cmd, lk_usec now, lk_error *why)
     }
     const lk_track_info *info = api_track_info(t);
     const lk_publish_options *o = &cmd->publish;
-    const lk_session_publish p = {.track = t->id,
-                                  .name = info->name,
-                                  .source = o->source,
-                                  .muted = info->muted,
-                                  .dtx = o->dtx,
-                                  .red = o->red,
-                                  .preconnect_buffer = o->preconnect_buffer,
-                                  .max_bitrate_bps = o->max_bitrate_bps,
-                                  .stream = o->stream,
-                                  .sample_rate = t->source->options.sample_rate,
-                                  .channels = t->source->options.num_channels};
-    lk_err err = api_source_add_track(t->source, d, t->id) ? LK_OK : LK_ERR_LIMIT;
+    lk_session_publish p = {.track = t->id,
+                            .name = info->name,
+                            .source = o->source,
+                            .muted = info->muted,
+                            .dtx = o->dtx,
+                            .red = o->red,
+                            .preconnect_buffer = o->preconnect_buffer,
+                            .max_bitrate_bps = o->max_bitrate_bps,
+                            .max_framerate = o->max_framerate,
+                            .codec = o->video_codec && o->video_codec[0] ? o->video_codec : NULL,
+                            .stream = o->stream};
+    lk_err err;
+    if (t->video) {
+        api_video_source_size(t->video, &p.width, &p.height);
+        err = api_video_source_add_track(t->video, d, t->id) ? LK_OK : LK_ERR_LIMIT;
+    } else {
+        p.sample_rate = t->source->options.sample_rate;
+        p.channels = t->source->options.num_channels;
+        err = api_source_add_track(t->source, d, t->id) ? LK_OK : LK_ERR_LIMIT;
+    }
     if (err == LK_OK && !map_put(&d->tracks, t->id, t))
         err = LK_ERR_NOMEM;
     if (err == LK_OK)
-        err = lk_session_publish_audio(d->session, now, cmd->op, &p);
+        err = t->video ? lk_session_publish_video(d->session, now, cmd->op, &p)
+                       : lk_session_publish_audio(d->session, now, cmd->op, &p);
     lk_info_unref(info);
     if (err != LK_OK) {
         map_drop(&d->tracks, t->id);
-        api_source_remove_track(t->source, d, t->id);
+        if (t->video)
+            api_video_source_remove_track(t->video, d, t->id);
+        else
+            api_source_remove_track(t->source, d, t->id);
+        if (err == LK_ERR_UNSUPPORTED)
+            *why = api_error(err, "publish: video_codec: not built, VP8 is");
         return err;
     }
     pthread_mutex_lock(&t->lock);
     t->room = api_ref(d->room);
     pthread_mutex_unlock(&t->lock);
-    api_shell_wake_source(d->shell, t->source, now);
+    if (t->source)
+        api_shell_wake_source(d->shell, t->source, now);
     return LK_OK;
 }
 

@@ -10,10 +10,13 @@
 
 /* ---- boxes --------------------------------------------------------------------------------------------- */
 
+/* Frames come often: their boxes are used again. */
+static bool is_frame(lk_event_type type) { return type == LK_EVENT_AUDIO_FRAME || type == LK_EVENT_VIDEO_FRAME; }
+
 api_box *api_box_new(lk_runtime *rt, lk_event_type type)
 {
     api_box *box = NULL;
-    if (type == LK_EVENT_AUDIO_FRAME) {
+    if (is_frame(type)) {
         pthread_mutex_lock(&rt->lock);
         lk_link *link = lk_list_pop(&rt->spare);
         pthread_mutex_unlock(&rt->lock);
@@ -40,7 +43,7 @@ void api_box_free(api_box *box)
         return;
     lk_event *e = &box->ev;
     lk_runtime *rt = box->rt;
-    bool frame_box = e->type == LK_EVENT_AUDIO_FRAME;
+    bool frame_box = is_frame(e->type);
     for (size_t i = 0; i < e->member_count; i++) {
         const lk_event_member *m = &e->members[i];
         for (size_t k = 0; k < m->publication_count; k++) {
@@ -55,7 +58,9 @@ void api_box_free(api_box *box)
     lk_info_unref(e->publication_info);
     lk_info_unref(e->track_info);
     lk_audio_frame_drop(e->frame);
+    lk_video_frame_drop(e->video_frame);
     api_unref(e->stream);
+    api_unref(e->video_stream);
     api_unref(e->source);
     api_unref(e->track);
     api_unref(e->publication);
@@ -186,7 +191,7 @@ void api_gate(lk_room *room, bool closed)
     pthread_mutex_unlock(&rt->lock);
 }
 
-void api_push_stream(lk_audio_stream *s)
+void api_push_stream(api_stream *s)
 {
     lk_runtime *rt = s->o.rt;
     pthread_mutex_lock(&rt->lock);
@@ -227,21 +232,31 @@ lk_err lk_post_event(lk_runtime *rt, uint64_t user_value, void *user_data)
 /* ---- out ------------------------------------------------------------------------------------------------- */
 
 /* A stream's token came up: its oldest frame, or its end. NULL when it has nothing any more. */
-static api_box *take_from_stream(lk_runtime *rt, lk_audio_stream *s)
+static api_box *take_from_stream(lk_runtime *rt, api_stream *s)
 {
     bool more = false;
-    lk_audio_frame *frame = NULL;
+    void *frame = NULL;
     api_stream_take take = api_stream_pop(s, &frame, &more);
     api_box *box = NULL;
+    bool video = s->kind == LK_MEDIA_KIND_VIDEO;
+    if (take == API_STREAM_FRAME && (frame = api_stream_finish(s, frame)) == NULL)
+        take = API_STREAM_NOTHING;
     if (take != API_STREAM_NOTHING) {
-        box = api_box_new(rt, take == API_STREAM_FRAME ? LK_EVENT_AUDIO_FRAME
-                                                       : LK_EVENT_AUDIO_STREAM_END);
+        const lk_event_type frame_type = video ? LK_EVENT_VIDEO_FRAME : LK_EVENT_AUDIO_FRAME;
+        const lk_event_type end_type = video ? LK_EVENT_VIDEO_STREAM_END : LK_EVENT_AUDIO_STREAM_END;
+        box = api_box_new(rt, take == API_STREAM_FRAME ? frame_type : end_type);
         if (box) {
-            box->ev.stream = api_ref(s);
-            box->ev.user_data = s->options.user_data;
-            box->ev.frame = frame;
+            box->ev.user_data = s->user_data;
+            if (video) {
+                box->ev.video_stream = api_ref(s);
+                box->ev.video_frame = frame;
+            } else {
+                box->ev.stream = api_ref(s);
+                box->ev.frame = frame;
+            }
         } else {
-            lk_audio_frame_drop(frame);
+            if (frame)
+                api_stream_drop_frame(s, frame);
             if (take == API_STREAM_END)
                 more = api_stream_put_end_back(s);
         }
@@ -285,7 +300,7 @@ static api_box *pop(lk_runtime *rt)
             return NULL;
         api_node *node = LK_CONTAINER(link, api_node, link);
         if (node->kind == API_NODE_STREAM) {
-            lk_audio_stream *s = LK_CONTAINER(node, lk_audio_stream, node);
+            api_stream *s = LK_CONTAINER(node, api_stream, node);
             s->queued = false;
             pthread_mutex_unlock(&rt->lock);
             api_box *box = take_from_stream(rt, s);
@@ -543,6 +558,8 @@ const char *lk_event_name(lk_event_type type)
         NAME(TRACK_UNMUTED)
         NAME(AUDIO_FRAME)
         NAME(AUDIO_STREAM_END)
+        NAME(VIDEO_FRAME)
+        NAME(VIDEO_STREAM_END)
         NAME(LOG)
         NAME(USER)
 #undef NAME

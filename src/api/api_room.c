@@ -210,6 +210,7 @@ static void track_destroy(api_object *o)
     lk_info_unref(t->info);
     api_unref(t->room);
     api_unref(t->source);
+    api_unref(t->video);
     pthread_mutex_destroy(&t->lock);
     api_release(t, sizeof *t);
 }
@@ -241,11 +242,9 @@ lk_track *api_track_new_remote(lk_room *room, uint64_t id, const lk_track_info *
     return t;
 }
 
-lk_err lk_track_new_audio(lk_track **out, lk_audio_source *source, const char *name)
+static lk_err track_new_local(lk_track **out, lk_runtime *rt, lk_media_kind kind, const char *name)
 {
-    if (!out || !source || !name)
-        return LK_ERR_INVALID;
-    if (api_check(source->o.rt) != LK_OK)
+    if (api_check(rt) != LK_OK)
         return LK_ERR_FORKED;
     if (strlen(name) > 256)
         return LK_ERR_LIMIT;
@@ -253,17 +252,32 @@ lk_err lk_track_new_audio(lk_track **out, lk_audio_source *source, const char *n
         return LK_ERR_INVALID;
     lk_track_info info = {.sid = "TR_unknown",
                           .name = name,
-                          .kind = LK_MEDIA_KIND_AUDIO,
+                          .kind = kind,
                           .stream_state = LK_STREAM_STATE_ACTIVE,
                           .is_local = true,
                           .enabled = true};
-    lk_track *t = track_new(source->o.rt, &info);
+    lk_track *t = track_new(rt, &info);
     if (!t)
         return LK_ERR_NOMEM;
     t->id = atomic_fetch_add(&last_track_id, 1) + 1;
-    t->source = api_ref(source);
     *out = t;
     return LK_OK;
+}
+
+lk_err lk_track_new_audio(lk_track **out, lk_audio_source *source, const char *name)
+{
+    lk_err err = out && source && name ? track_new_local(out, source->o.rt, LK_MEDIA_KIND_AUDIO, name) : LK_ERR_INVALID;
+    if (err == LK_OK)
+        (*out)->source = api_ref(source);
+    return err;
+}
+
+lk_err lk_track_new_video(lk_track **out, lk_video_source *source, const char *name)
+{
+    lk_err err = out && source && name ? track_new_local(out, source->o.rt, LK_MEDIA_KIND_VIDEO, name) : LK_ERR_INVALID;
+    if (err == LK_OK)
+        (*out)->video = api_ref(source);
+    return err;
 }
 
 lk_track *lk_track_ref(lk_track *track) { return api_user_ref(track); }
@@ -537,7 +551,8 @@ lk_err lk_room_publish(lk_op *op, lk_room *room, lk_track *track,
     lk_publish_options_init(&o);
     if (options)
         memcpy(&o, options, LK_MIN(options->size, sizeof o));
-    if (o.max_bitrate_bps && (o.max_bitrate_bps < 6000 || o.max_bitrate_bps > 510000))
+    const uint32_t least_bps = track->video ? 10000 : 6000, most_bps = track->video ? 100000000 : 510000;
+    if ((o.max_bitrate_bps && (o.max_bitrate_bps < least_bps || o.max_bitrate_bps > most_bps)) || o.max_framerate > 240)
         return LK_ERR_INVALID;
     lk_err err = check_connected(room);
     if (err == LK_OK)
@@ -546,7 +561,8 @@ lk_err lk_room_publish(lk_op *op, lk_room *room, lk_track *track,
         return err;
     cmd->publish = o;
     cmd->publish.stream = api_cmd_text(cmd, o.stream ? o.stream : "");
-    return finish(op, cmd, !cmd->publish.stream);
+    cmd->publish.video_codec = api_cmd_text(cmd, o.video_codec ? o.video_codec : "");
+    return finish(op, cmd, !cmd->publish.stream || !cmd->publish.video_codec);
 }
 
 /* ---- rooms --------------------------------------------------------------------------------------------------------------- */

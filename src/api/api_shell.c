@@ -37,6 +37,7 @@ void api_cmd_free(api_cmd *cmd)
         memset((char *)(uintptr_t)cmd->text2, 0, strlen(cmd->text2));
     api_unref(cmd->stream);
     api_unref(cmd->source);
+    api_unref(cmd->video_source);
     api_unref(cmd->publication);
     api_unref(cmd->track);
     api_unref(cmd->room);
@@ -82,7 +83,7 @@ lk_err api_submit_end(lk_runtime *rt, api_cmd *cmd) { return cmd ? submit(rt, cm
 
 static void on_ops(lk_timer *timer, lk_usec now);
 static void on_media(lk_timer *timer, lk_usec now);
-static void stream_close(api_shell *shell, lk_audio_stream *s, lk_usec now);
+static void stream_close(api_shell *shell, api_stream *s, lk_usec now);
 
 static lk_err start(lk_runtime *rt)
 {
@@ -141,7 +142,7 @@ static void on_stop(lk_task *task, lk_usec now)
     LK_LIST_EACH(&shell->drivers, it)
         api_driver_leave(api_driver_of(it), now, 0, LK_DISCONNECT_CLIENT_INITIATED);
     LK_LIST_EACH(&shell->streams, it)
-        api_stream_end(LK_CONTAINER(it, lk_audio_stream, link), false);
+        api_stream_end(LK_CONTAINER(it, api_stream, link), false);
     tell_if_gone(shell); /* there may have been none */
 }
 
@@ -152,7 +153,7 @@ static void on_kill(lk_task *task, lk_usec now)
     LK_LIST_EACH(&shell->drivers, it)
         api_driver_kill(api_driver_of(it));
     LK_LIST_EACH(&shell->streams, it) {
-        lk_audio_stream *s = LK_CONTAINER(it, lk_audio_stream, link);
+        api_stream *s = LK_CONTAINER(it, api_stream, link);
         api_stream_end(s, false);
         stream_close(shell, s, now);
     }
@@ -272,7 +273,7 @@ void api_shell_wake_source(api_shell *shell, lk_audio_source *s, lk_usec now)
 
 /* ---- dispatch ------------------------------------------------------------------------------------------------------------ */
 
-static void stream_open(api_shell *shell, lk_audio_stream *s, lk_usec now)
+static void stream_open(api_shell *shell, api_stream *s, lk_usec now)
 {
     if (s->attached || api_stream_ended(s))
         return;
@@ -280,9 +281,12 @@ static void stream_open(api_shell *shell, lk_audio_stream *s, lk_usec now)
     lk_list_push(&shell->streams, &s->link);
     api_ref(s);
     if (s->track && s->track->is_local) {
-        if (!api_source_add_stream(s->track->source, s))
+        bool added = s->track->video ? api_video_source_add_stream(s->track->video, s)
+                                     : api_source_add_stream(s->track->source, s);
+        if (!added)
             api_stream_end(s, false); /* too many listen: told at once, not by silence */
-        api_shell_wake_source(shell, s->track->source, now);
+        if (s->track->source)
+            api_shell_wake_source(shell, s->track->source, now);
         return;
     }
     lk_room *room = s->track ? s->track->room : s->participant->room;
@@ -292,12 +296,15 @@ static void stream_open(api_shell *shell, lk_audio_stream *s, lk_usec now)
         api_stream_end(s, false);
 }
 
-static void stream_close(api_shell *shell, lk_audio_stream *s, lk_usec now)
+static void stream_close(api_shell *shell, api_stream *s, lk_usec now)
 {
     if (!s->attached)
         return;
     if (s->track && s->track->is_local) {
-        api_source_remove_stream(s->track->source, s);
+        if (s->track->video)
+            api_video_source_remove_stream(s->track->video, s);
+        else
+            api_source_remove_stream(s->track->source, s);
     } else {
         lk_room *room = s->track ? s->track->room : s->participant->room;
         if (room->driver)
@@ -335,6 +342,9 @@ static void run_commands(lk_task *task, lk_usec now)
             break;
         case API_CMD_SOURCE:
             api_shell_wake_source(shell, cmd->source, now);
+            break;
+        case API_CMD_PICTURE:
+            api_video_source_flush(cmd->video_source, now);
             break;
         case API_CMD_CANCEL:
             give_up(shell, now, cmd->op, (lk_err)cmd->number);

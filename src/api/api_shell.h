@@ -32,13 +32,14 @@ void api_driver_run(api_shell *shell, api_cmd *cmd, lk_usec now);
 /* Leaves: the streams first, then the session. op 0: nobody waits. */
 void api_driver_leave(api_driver *d, lk_usec now, lk_op op, lk_disconnect_reason reason);
 /* A stream that listens to a remote track or participant of this room. */
-void api_driver_attach(api_driver *d, lk_audio_stream *s, lk_usec now);
-void api_driver_detach(api_driver *d, lk_audio_stream *s, lk_usec now);
+void api_driver_attach(api_driver *d, api_stream *s, lk_usec now);
+void api_driver_detach(api_driver *d, api_stream *s, lk_usec now);
 /* An operation is late or was given up. False: the session does not know it. */
 bool api_driver_cancel(api_driver *d, lk_usec now, lk_op op, lk_err why);
 /* 10 ms of a local track; takes nothing. */
 void api_driver_push_audio(api_driver *d, lk_usec now, uint64_t track, struct lk_frame *frame);
-bool api_driver_wants_audio(const api_driver *d, uint64_t track);
+void api_driver_push_video(api_driver *d, lk_usec now, uint64_t track, struct lk_picture *picture);
+bool api_driver_wants_media(const api_driver *d, uint64_t track);
 /* Ends it without waiting for anybody (the runtime stops and its time is up). */
 void api_driver_kill(api_driver *d);
 void api_shell_driver_gone(api_shell *shell);

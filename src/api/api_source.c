@@ -287,7 +287,7 @@ void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint6
     }
 }
 
-bool api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream)
+bool api_source_add_stream(lk_audio_source *s, api_stream *stream)
 {
     if (s->stream_count == LK_API_SOURCE_STREAMS_MAX)
         return false;
@@ -301,7 +301,7 @@ void api_source_idle(lk_audio_source *s)
     __atomic_store_n(&s->clocked, false, __ATOMIC_RELEASE);
 }
 
-void api_source_remove_stream(lk_audio_source *s, lk_audio_stream *stream)
+void api_source_remove_stream(lk_audio_source *s, api_stream *stream)
 {
     for (size_t i = 0; i < s->stream_count; i++) {
         if (s->streams[i] != stream)
@@ -348,7 +348,7 @@ static bool has_listener(const lk_audio_source *s)
     if (s->stream_count > 0)
         return true;
     for (size_t i = 0; i < s->track_count; i++)
-        if (api_driver_wants_audio(s->tracks[i].driver, s->tracks[i].track))
+        if (api_driver_wants_media(s->tracks[i].driver, s->tracks[i].track))
             return true;
     return false;
 }

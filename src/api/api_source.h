@@ -36,16 +36,45 @@ struct lk_audio_source {
     lk_usec next_tick;
     api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
     size_t track_count;
-    lk_audio_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
+    api_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
     size_t stream_count;
 };
+
+struct lk_picture_pool;
+struct lk_picture;
+
+/* Pictures are converted by whoever captures them; the newest waits for the loop. */
+struct lk_video_source {
+    api_object o;
+    lk_video_source_options options;
+    struct lk_picture_pool *pool;
+    bool wanted; /* atomic: somebody publishes or looks; else captures cost nothing */
+
+    pthread_mutex_t lock;      /* the two below */
+    struct lk_picture *latest; /* NULL: the loop has taken it */
+    uint32_t width, height;    /* of the last picture captured */
+
+    /* loop thread */
+    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
+    size_t track_count;
+    api_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
+    size_t stream_count;
+};
+bool api_video_source_add_track(lk_video_source *s, api_driver *driver, uint64_t track);
+void api_video_source_remove_track(lk_video_source *s, const api_driver *driver, uint64_t track);
+bool api_video_source_add_stream(lk_video_source *s, api_stream *stream);
+void api_video_source_remove_stream(lk_video_source *s, api_stream *stream);
+/* Loop: hands the newest picture to tracks and streams. */
+void api_video_source_flush(lk_video_source *s, lk_usec now);
+/* Size of what it captures: as told, or as last seen. Any thread. */
+void api_video_source_size(lk_video_source *s, uint32_t *width, uint32_t *height);
 
 /* Takes what is due and hands it to tracks and streams; when to come back, LK_NEVER: nobody listens or waits. */
 lk_usec api_source_tick(lk_audio_source *s, api_shell *shell, lk_usec now);
 bool api_source_add_track(lk_audio_source *s, api_driver *driver, uint64_t track);
 void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint64_t track);
-bool api_source_add_stream(lk_audio_source *s, lk_audio_stream *stream);
-void api_source_remove_stream(lk_audio_source *s, lk_audio_stream *stream);
+bool api_source_add_stream(lk_audio_source *s, api_stream *stream);
+void api_source_remove_stream(lk_audio_source *s, api_stream *stream);
 /* Loop: nobody ticks it any more; time takes its audio again as before it was heard. */
 void api_source_idle(lk_audio_source *s);
 /* Any thread: nobody waits for that capture any more. */

@@ -5,40 +5,57 @@
 #include <time.h>
 
 #include "frame/frame.h"
+#include "frame/picture.h"
 #include "media/audio_shape.h"
 
-static size_t frame_size(const lk_audio_frame *frame)
+/* What a frame weighs in the queue. */
+static size_t frame_size(const api_stream *s, const void *frame)
 {
-    lk_audio_view v = lk_audio_frame_view(frame);
+    if (s->kind == LK_MEDIA_KIND_VIDEO)
+        return ((const lk_picture *)frame)->capacity;
+    lk_audio_view v = lk_audio_frame_view((const lk_audio_frame *)frame);
     return sizeof(int16_t) * v.samples_per_channel * v.num_channels;
 }
 
-static void drop_oldest(lk_audio_stream *s)
+void api_stream_drop_frame(const api_stream *s, void *frame)
 {
-    lk_audio_frame *frame;
-    if (lk_queue_pop(&s->frames, &frame)) {
-        s->frame_bytes -= frame_size(frame);
-        lk_audio_frame_drop(frame);
-    }
+    if (s->kind == LK_MEDIA_KIND_VIDEO)
+        lk_video_frame_drop((lk_video_frame *)frame);
+    else
+        lk_audio_frame_drop((lk_audio_frame *)frame);
 }
 
-api_stream_take api_stream_pop(lk_audio_stream *s, lk_audio_frame **frame, bool *more)
+static bool take_frame(api_stream *s, void **frame)
+{
+    if (!lk_queue_pop(&s->frames, frame))
+        return false;
+    s->frame_bytes -= frame_size(s, *frame);
+    return true;
+}
+
+static void drop_oldest(api_stream *s)
+{
+    void *frame;
+    if (take_frame(s, &frame))
+        api_stream_drop_frame(s, frame);
+}
+
+api_stream_take api_stream_pop(api_stream *s, void **frame, bool *more)
 {
     api_stream_take take = API_STREAM_NOTHING;
     pthread_mutex_lock(&s->lock);
-    if (!s->options.pull && lk_queue_pop(&s->frames, frame)) {
-        s->frame_bytes -= frame_size(*frame);
+    if (!s->pull && take_frame(s, frame)) {
         take = API_STREAM_FRAME;
     } else if (s->ended && !s->end_taken) {
         s->end_taken = true;
         take = API_STREAM_END;
     }
-    *more = (!s->options.pull && s->frames.count > 0) || (s->ended && !s->end_taken);
+    *more = (!s->pull && s->frames.count > 0) || (s->ended && !s->end_taken);
     pthread_mutex_unlock(&s->lock);
     return take;
 }
 
-bool api_stream_put_end_back(lk_audio_stream *s)
+bool api_stream_put_end_back(api_stream *s)
 {
     pthread_mutex_lock(&s->lock);
     s->end_taken = false;
@@ -46,7 +63,7 @@ bool api_stream_put_end_back(lk_audio_stream *s)
     return true;
 }
 
-bool api_stream_ended(lk_audio_stream *s)
+bool api_stream_ended(api_stream *s)
 {
     pthread_mutex_lock(&s->lock);
     bool ended = s->ended;
@@ -54,14 +71,14 @@ bool api_stream_ended(lk_audio_stream *s)
     return ended;
 }
 
-void api_stream_put(lk_audio_stream *s, lk_audio_frame *frame)
+void api_stream_put(api_stream *s, void *frame)
 {
     bool tell = false;
     pthread_mutex_lock(&s->lock);
     if (!s->ended) {
-        size_t size = frame_size(frame);
+        size_t size = frame_size(s, frame);
         while (s->frames.count > 0 &&
-               ((s->options.queue_size_frames && s->frames.count >= s->options.queue_size_frames) ||
+               ((s->queue_size_frames && s->frames.count >= s->queue_size_frames) ||
                 s->frame_bytes + size > LK_API_STREAM_BYTES_MAX)) {
             drop_oldest(s);
             s->dropped++;
@@ -69,45 +86,46 @@ void api_stream_put(lk_audio_stream *s, lk_audio_frame *frame)
         if (lk_queue_push(&s->frames, &frame) == LK_OK) {
             s->frame_bytes += size;
             frame = NULL;
-            tell = !s->options.pull;
+            tell = !s->pull;
             pthread_cond_broadcast(&s->cond);
         } else {
             s->dropped++;
         }
     }
     pthread_mutex_unlock(&s->lock);
-    lk_audio_frame_drop(frame);
+    if (frame)
+        api_stream_drop_frame(s, frame);
     if (tell)
         api_push_stream(s);
 }
 
-static bool ready_to_shape(lk_audio_stream *s, const lk_frame *f)
+static bool ready_to_shape(api_stream *s, const lk_frame *f)
 {
     const lk_audio_shape_config config = {.in_rate = f->sample_rate,
                                           .max_frames = f->samples,
-                                          .out_rate = s->options.sample_rate,
-                                          .out_channels = s->options.num_channels,
-                                          .frame_msec = s->options.frame_size_msec};
+                                          .out_rate = s->audio.sample_rate,
+                                          .out_channels = s->audio.num_channels,
+                                          .frame_msec = s->audio.frame_size_msec};
     if (!s->pool && lk_frame_pool_new(&s->pool, api_env()) != LK_OK)
         return false;
     return s->shape || lk_audio_shape_new(&s->shape, api_env(), &config) == LK_OK;
 }
 
-void api_stream_put_source(lk_audio_stream *s, struct lk_frame *f)
+void api_stream_put_source(api_stream *s, struct lk_frame *f)
 {
     if (!ready_to_shape(s, f) || lk_audio_shape_push(s->shape, f->data, f->channels, f->samples) != LK_OK)
         return;
     for (const int16_t *samples; (samples = lk_audio_shape_next(s->shape)) != NULL;) {
         lk_frame *out;
         uint32_t frames = lk_audio_shape_frames(s->shape);
-        if (lk_frame_new(&out, s->pool, s->options.sample_rate, s->options.num_channels, frames) != LK_OK)
+        if (lk_frame_new(&out, s->pool, s->audio.sample_rate, s->audio.num_channels, frames) != LK_OK)
             return;
-        memcpy(out->data, samples, (size_t)frames * s->options.num_channels * sizeof *samples);
-        api_stream_put(s, (lk_audio_frame *)out);
+        memcpy(out->data, samples, (size_t)frames * s->audio.num_channels * sizeof *samples);
+        api_stream_put(s, out);
     }
 }
 
-void api_stream_end(lk_audio_stream *s, bool drop)
+void api_stream_end(api_stream *s, bool drop)
 {
     pthread_mutex_lock(&s->lock);
     bool first = !s->ended;
@@ -130,7 +148,13 @@ void lk_audio_stream_options_init(lk_audio_stream_options *options)
                                          .queue_size_frames = 10};
 }
 
-static void close_on_loop(lk_audio_stream *s)
+void lk_video_stream_options_init(lk_video_stream_options *options)
+{
+    *options = (lk_video_stream_options){
+        .size = sizeof *options, .format = LK_VIDEO_STREAM_AS_DECODED, .queue_size_frames = 1};
+}
+
+static void close_on_loop(api_stream *s)
 {
     api_cmd *cmd = api_cmd_new(API_CMD_STREAM_CLOSE, NULL);
     if (cmd)
@@ -141,7 +165,7 @@ static void close_on_loop(lk_audio_stream *s)
 
 static void on_last_user(api_object *o)
 {
-    lk_audio_stream *s = (lk_audio_stream *)o;
+    api_stream *s = (api_stream *)o;
     pthread_mutex_lock(&s->lock);
     s->ended = s->end_taken = true; /* without an event */
     while (s->frames.count > 0)
@@ -153,7 +177,7 @@ static void on_last_user(api_object *o)
 
 static void on_destroy(api_object *o)
 {
-    lk_audio_stream *s = (lk_audio_stream *)o;
+    api_stream *s = (api_stream *)o;
     while (s->frames.count > 0)
         drop_oldest(s);
     lk_queue_deinit(&s->frames);
@@ -166,9 +190,36 @@ static void on_destroy(api_object *o)
     api_release(s, sizeof *s);
 }
 
-static lk_err stream_new(lk_audio_stream **out, lk_runtime *rt, lk_track *track,
-                         lk_participant *participant, lk_track_source source,
-                         const lk_audio_stream_options *options)
+/* The common half of every stream, from options its kind has already put into it. */
+static lk_err open_stream(api_stream *s, lk_runtime *rt, lk_track *track, lk_participant *participant, lk_track_source source)
+{
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    lk_queue_init(&s->frames, api_env(), sizeof(void *), s->queue_size_frames ? s->queue_size_frames : 1u << 20);
+    s->node.kind = API_NODE_STREAM;
+    s->source_kind = source;
+    api_object_init(&s->o, rt, on_last_user, on_destroy);
+    s->track = api_ref(track);
+    s->participant = api_ref(participant);
+    api_cmd *cmd = api_cmd_new(API_CMD_STREAM_OPEN, NULL);
+    lk_err err = LK_ERR_NOMEM;
+    if (cmd) {
+        cmd->stream = api_ref(s);
+        err = api_submit(rt, cmd);
+    }
+    if (err != LK_OK) {
+        s->ended = s->end_taken = true;
+        api_user_unref(s);
+    }
+    return err;
+}
+
+static lk_err audio_stream(lk_audio_stream **out, lk_runtime *rt, lk_track *track, lk_participant *participant,
+                           lk_track_source source, const lk_audio_stream_options *options)
 {
     lk_audio_stream_options o;
     lk_audio_stream_options_init(&o);
@@ -183,36 +234,53 @@ static lk_err stream_new(lk_audio_stream **out, lk_runtime *rt, lk_track *track,
         return LK_ERR_INVALID;
     if (o.frame_size_msec == 0)
         o.frame_size_msec = 10;
-    lk_audio_stream *s = api_alloc0(sizeof *s);
+    api_stream *s = api_alloc0(sizeof *s);
     if (!s)
         return LK_ERR_NOMEM;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->cond, &attr);
-    pthread_condattr_destroy(&attr);
-    lk_queue_init(&s->frames, api_env(), sizeof(lk_audio_frame *),
-                  o.queue_size_frames ? o.queue_size_frames : 1u << 20);
-    s->node.kind = API_NODE_STREAM;
-    s->options = o;
-    s->source_kind = source;
-    api_object_init(&s->o, rt, on_last_user, on_destroy);
-    s->track = api_ref(track);
-    s->participant = api_ref(participant);
-    api_cmd *cmd = api_cmd_new(API_CMD_STREAM_OPEN, NULL);
-    lk_err err = LK_ERR_NOMEM;
-    if (cmd) {
-        cmd->stream = api_ref(s);
-        err = api_submit(rt, cmd);
+    s->kind = LK_MEDIA_KIND_AUDIO;
+    s->audio = o;
+    s->queue_size_frames = o.queue_size_frames;
+    s->pull = o.pull;
+    s->user_data = o.user_data;
+    lk_err err = open_stream(s, rt, track, participant, source);
+    if (err == LK_OK)
+        *out = (lk_audio_stream *)s;
+    return err;
+}
+
+static lk_err video_stream(lk_video_stream **out, lk_runtime *rt, lk_track *track, lk_participant *participant,
+                           lk_track_source source, const lk_video_stream_options *options)
+{
+    lk_video_stream_options o;
+    lk_video_stream_options_init(&o);
+    if (options) {
+        if (options->size < sizeof(uint32_t))
+            return LK_ERR_INVALID;
+        memcpy(&o, options, LK_MIN(options->size, sizeof o));
+        o.size = sizeof o;
     }
-    if (err != LK_OK) {
-        s->ended = s->end_taken = true;
-        api_user_unref(s);
-        return err;
-    }
-    *out = s;
-    return LK_OK;
+    if (o.format < LK_VIDEO_STREAM_AS_DECODED || o.format >= LK_VIDEO_FORMATS)
+        return LK_ERR_INVALID;
+    api_stream *s = api_alloc0(sizeof *s);
+    if (!s)
+        return LK_ERR_NOMEM;
+    s->kind = LK_MEDIA_KIND_VIDEO;
+    s->video = o;
+    s->queue_size_frames = o.queue_size_frames;
+    s->pull = o.pull;
+    s->user_data = o.user_data;
+    lk_err err = open_stream(s, rt, track, participant, source);
+    if (err == LK_OK)
+        *out = (lk_video_stream *)s;
+    return err;
+}
+
+static bool is_kind(const lk_track *track, lk_media_kind kind)
+{
+    const lk_track_info *info = api_track_info(track);
+    bool same = info->kind == kind;
+    lk_info_unref(info);
+    return same;
 }
 
 lk_err lk_audio_stream_new(lk_audio_stream **out, lk_track *track,
@@ -222,11 +290,8 @@ lk_err lk_audio_stream_new(lk_audio_stream **out, lk_track *track,
         return LK_ERR_INVALID;
     if (api_check(track->o.rt) != LK_OK)
         return LK_ERR_FORKED;
-    const lk_track_info *info = api_track_info(track);
-    bool audio = info->kind == LK_MEDIA_KIND_AUDIO;
-    lk_info_unref(info);
-    return audio ? stream_new(out, track->o.rt, track, NULL, LK_TRACK_SOURCE_UNKNOWN, options)
-                 : LK_ERR_INVALID;
+    return is_kind(track, LK_MEDIA_KIND_AUDIO) ? audio_stream(out, track->o.rt, track, NULL, LK_TRACK_SOURCE_UNKNOWN, options)
+                                               : LK_ERR_INVALID;
 }
 
 lk_err lk_audio_stream_from_participant(lk_audio_stream **out, lk_participant *participant,
@@ -237,35 +302,47 @@ lk_err lk_audio_stream_from_participant(lk_audio_stream **out, lk_participant *p
         return LK_ERR_INVALID;
     if (api_check(participant->o.rt) != LK_OK)
         return LK_ERR_FORKED;
-    return stream_new(out, participant->o.rt, NULL, participant, source, options);
+    return audio_stream(out, participant->o.rt, NULL, participant, source, options);
 }
 
-lk_audio_stream *lk_audio_stream_ref(lk_audio_stream *stream) { return api_user_ref(stream); }
-void lk_audio_stream_unref(lk_audio_stream *stream) { api_user_unref(stream); }
-
-void *lk_audio_stream_user_data(const lk_audio_stream *stream)
+lk_err lk_video_stream_new(lk_video_stream **out, lk_track *track, const lk_video_stream_options *options)
 {
-    return stream ? stream->options.user_data : NULL;
-}
-
-lk_err lk_audio_stream_close(lk_audio_stream *stream)
-{
-    if (!stream)
+    if (!out || !track)
         return LK_ERR_INVALID;
-    if (api_check(stream->o.rt) != LK_OK)
+    if (api_check(track->o.rt) != LK_OK)
         return LK_ERR_FORKED;
-    api_stream_end(stream, true);
-    close_on_loop(stream);
+    return is_kind(track, LK_MEDIA_KIND_VIDEO) ? video_stream(out, track->o.rt, track, NULL, LK_TRACK_SOURCE_UNKNOWN, options)
+                                               : LK_ERR_INVALID;
+}
+
+lk_err lk_video_stream_from_participant(lk_video_stream **out, lk_participant *participant, lk_track_source source,
+                                        const lk_video_stream_options *options)
+{
+    if (!out || !participant || participant->is_local)
+        return LK_ERR_INVALID;
+    if (api_check(participant->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    return video_stream(out, participant->o.rt, NULL, participant, source, options);
+}
+
+static lk_err close_stream(api_stream *s)
+{
+    if (!s)
+        return LK_ERR_INVALID;
+    if (api_check(s->o.rt) != LK_OK)
+        return LK_ERR_FORKED;
+    api_stream_end(s, true);
+    close_on_loop(s);
     return LK_OK;
 }
 
-lk_err lk_audio_stream_read(lk_audio_frame **frame, lk_audio_stream *s, int32_t timeout_msec)
+static lk_err read_frame(void **frame, api_stream *s, int32_t timeout_msec)
 {
     if (!frame || !s || timeout_msec < -1)
         return LK_ERR_INVALID;
     if (api_check(s->o.rt) != LK_OK)
         return LK_ERR_FORKED;
-    if (!s->options.pull)
+    if (!s->pull)
         return LK_ERR_STATE;
     struct timespec until = {0};
     if (timeout_msec > 0) {
@@ -279,13 +356,7 @@ lk_err lk_audio_stream_read(lk_audio_frame **frame, lk_audio_stream *s, int32_t 
     }
     lk_err err = LK_OK;
     pthread_mutex_lock(&s->lock);
-    for (;;) {
-        lk_audio_frame *f;
-        if (lk_queue_pop(&s->frames, &f)) {
-            s->frame_bytes -= frame_size(f);
-            *frame = f;
-            break;
-        }
+    while (!take_frame(s, frame)) {
         if (s->ended) {
             err = LK_ERR_CLOSED;
             break;
@@ -303,13 +374,53 @@ lk_err lk_audio_stream_read(lk_audio_frame **frame, lk_audio_stream *s, int32_t 
     return err;
 }
 
-uint64_t lk_audio_stream_dropped(const lk_audio_stream *stream)
+static uint64_t count_dropped(api_stream *s)
 {
-    lk_audio_stream *s = (lk_audio_stream *)(uintptr_t)stream;
     if (!s || api_check(s->o.rt) != LK_OK)
         return 0;
     pthread_mutex_lock(&s->lock);
     uint64_t dropped = s->dropped;
     pthread_mutex_unlock(&s->lock);
     return dropped;
+}
+
+/* A frame for the one who reads it, in the format he wants: of a local track it comes as it was captured. */
+void *api_stream_finish(const api_stream *s, void *frame)
+{
+    lk_picture *p = (lk_picture *)frame;
+    lk_video_frame *other;
+    if (s->kind != LK_MEDIA_KIND_VIDEO || s->video.format == LK_VIDEO_STREAM_AS_DECODED ||
+        p->format == (lk_video_format)s->video.format)
+        return frame;
+    lk_video_view view = lk_picture_view(p);
+    lk_err err = lk_video_frame_convert(&other, &view, (lk_video_format)s->video.format, false, NULL);
+    lk_picture_unref(p);
+    return err == LK_OK ? other : NULL;
+}
+
+lk_audio_stream *lk_audio_stream_ref(lk_audio_stream *stream) { return api_user_ref(stream); }
+void lk_audio_stream_unref(lk_audio_stream *stream) { api_user_unref(stream); }
+void *lk_audio_stream_user_data(const lk_audio_stream *stream) { return stream ? stream->stream.user_data : NULL; }
+lk_err lk_audio_stream_close(lk_audio_stream *stream) { return close_stream((api_stream *)stream); }
+uint64_t lk_audio_stream_dropped(const lk_audio_stream *stream) { return count_dropped((api_stream *)(uintptr_t)stream); }
+
+lk_err lk_audio_stream_read(lk_audio_frame **frame, lk_audio_stream *stream, int32_t timeout_msec)
+{
+    return read_frame((void **)frame, (api_stream *)stream, timeout_msec);
+}
+
+lk_video_stream *lk_video_stream_ref(lk_video_stream *stream) { return api_user_ref(stream); }
+void lk_video_stream_unref(lk_video_stream *stream) { api_user_unref(stream); }
+void *lk_video_stream_user_data(const lk_video_stream *stream) { return stream ? stream->stream.user_data : NULL; }
+lk_err lk_video_stream_close(lk_video_stream *stream) { return close_stream((api_stream *)stream); }
+uint64_t lk_video_stream_dropped(const lk_video_stream *stream) { return count_dropped((api_stream *)(uintptr_t)stream); }
+
+lk_err lk_video_stream_read(lk_video_frame **frame, lk_video_stream *stream, int32_t timeout_msec)
+{
+    void *got;
+    lk_err err = frame ? read_frame(&got, (api_stream *)stream, timeout_msec) : LK_ERR_INVALID;
+    if (err != LK_OK)
+        return err;
+    *frame = api_stream_finish((api_stream *)stream, got);
+    return *frame ? LK_OK : LK_ERR_NOMEM;
 }

@@ -11,6 +11,7 @@ typedef struct lk_job {
     lk_link link;
     void *carrier;
     void (*carried)(struct lk_job *job, lk_usec now);
+    lk_usec spent_usec; /* how long run() took; 0: not measured */
     /* Set by the core that made it. */
     void (*run)(struct lk_job *job);
     void *owner; /* of the core that made it */

@@ -58,6 +58,9 @@ typedef enum ffi_type {
     FFI_AUDIO_FRAME,
     FFI_RESAMPLER, /* single frames; ffi_convert.c */
     FFI_SOX,
+    FFI_VIDEO_SOURCE,
+    FFI_VIDEO_STREAM,
+    FFI_VIDEO_FRAME,
 } ffi_type;
 
 uint64_t ffi_next_id(void); /* of handles and async ids: never 0, never reused */
@@ -132,6 +135,13 @@ Livekit__Proto__OwnedTrack *ffi_own_track(ffi_build *b, lk_track *t, const lk_tr
 Livekit__Proto__OwnedAudioFrameBuffer *ffi_own_frame(ffi_build *b, lk_audio_frame *frame); /* takes the reference */
 Livekit__Proto__FfiOwnedHandle *ffi_owned(ffi_build *b, uint64_t id);
 size_t ffi_stats(ffi_build *b, const lk_stats *from, size_t count, Livekit__Proto__RtcStats ***out);
+
+/* ---- pictures (ffi_video.c) -------------------------------------------------------------------------------------- */
+
+/* A look at the client's buffer, good for the request. NULL, or what is wrong with it; what is wrong with formats, planes
+ * and strides themselves is found by whoever takes the view. */
+const char *ffi_video_view(lk_video_view *out, const Livekit__Proto__VideoBufferInfo *m);
+Livekit__Proto__OwnedVideoBuffer *ffi_own_picture(ffi_build *b, lk_video_frame *frame); /* takes the reference */
 
 /* ---- converters (ffi_convert.c) ----------------------------------------------------------------------------------- */
 

@@ -46,11 +46,31 @@ static lk_audio_source *source_of(ffi_call *c, uint64_t handle)
     return s;
 }
 
+Livekit__Proto__OwnedTrack *ffi_own_new_track(ffi_call *c, lk_track *track)
+{
+    const lk_track_info *info;
+    lk_err err = lk_track_get_info(&info, track);
+    if (err) {
+        lk_track_unref(track);
+        ffi_reject_err(c, err);
+        return NULL;
+    }
+    Livekit__Proto__OwnedTrack *t = NEW(&c->build, owned_track);
+    t->info = ffi_track_info(&c->build, info);
+    t->info->sid = TEXT("TR_unknown");
+    char *name = (char *)ffi_alloc(&c->build, strlen(info->name) + 1);
+    if (!c->build.bad)
+        memcpy(name, info->name, strlen(info->name) + 1);
+    t->info->name = name;
+    t->handle = ffi_owned(&c->build, ffi_handle_new(FFI_TRACK, track, 0));
+    lk_info_unref(info);
+    return t;
+}
+
 bool ffi_do_create_audio_track(ffi_call *c, const Livekit__Proto__CreateAudioTrackRequest *m,
                                Livekit__Proto__CreateAudioTrackResponse *r)
 {
     lk_track *track;
-    const lk_track_info *info;
     lk_audio_source *source = source_of(c, m->source_handle);
     if (!source)
         return false;
@@ -58,21 +78,8 @@ bool ffi_do_create_audio_track(ffi_call *c, const Livekit__Proto__CreateAudioTra
     lk_audio_source_unref(source);
     if (err)
         return ffi_reject(c, err == LK_ERR_INVALID ? "create_audio_track: name too long" : lk_err_text(err));
-    err = lk_track_get_info(&info, track);
-    if (err) {
-        lk_track_unref(track);
-        return ffi_reject_err(c, err);
-    }
-    r->track = NEW(&c->build, owned_track);
-    r->track->info = ffi_track_info(&c->build, info);
-    r->track->info->sid = TEXT("TR_unknown");
-    char *name = (char *)ffi_alloc(&c->build, strlen(info->name) + 1);
-    if (!c->build.bad)
-        memcpy(name, info->name, strlen(info->name) + 1);
-    r->track->info->name = name;
-    r->track->handle = ffi_owned(&c->build, ffi_handle_new(FFI_TRACK, track, 0));
-    lk_info_unref(info);
-    return true;
+    r->track = ffi_own_new_track(c, track);
+    return r->track != NULL;
 }
 
 /* Why a capture was refused, in the words of the stock library; text is memory for some of them. */

@@ -174,6 +174,38 @@ static void deliver_stream(const lk_event *e)
         ffi_handle_ended(id);
 }
 
+/* ---- video streams ------------------------------------------------------------------------------------------------------- */
+
+static void deliver_video(const lk_event *e)
+{
+    ffi_build b;
+    uint64_t id = (uint64_t)(uintptr_t)e->user_data;
+    bool end = e->type == LK_EVENT_VIDEO_STREAM_END;
+    Livekit__Proto__FfiEvent event = LIVEKIT__PROTO__FFI_EVENT__INIT;
+    if (!end && !ffi_handle_heard(id))
+        return; /* dropped meanwhile: nobody would free the frame */
+    ffi_build_init(&b);
+    Livekit__Proto__VideoStreamEvent *m = NEW(&b, video_stream_event);
+    m->stream_handle = id;
+    if (end) {
+        m->message_case = LIVEKIT__PROTO__VIDEO_STREAM_EVENT__MESSAGE_EOS;
+        m->eos = NEW(&b, video_stream_eos);
+    } else {
+        lk_video_view v = lk_video_frame_view(e->video_frame);
+        m->message_case = LIVEKIT__PROTO__VIDEO_STREAM_EVENT__MESSAGE_FRAME_RECEIVED;
+        m->frame_received = NEW(&b, video_frame_received);
+        m->frame_received->buffer = ffi_own_picture(&b, lk_video_frame_keep(e->video_frame));
+        m->frame_received->timestamp_us = v.timestamp_usec;
+        m->frame_received->rotation = (Livekit__Proto__VideoRotation)v.rotation;
+    }
+    event.message_case = LIVEKIT__PROTO__FFI_EVENT__MESSAGE_VIDEO_STREAM_EVENT;
+    event.video_stream_event = m;
+    ffi_deliver(&b, &event);
+    ffi_build_deinit(&b);
+    if (end)
+        ffi_handle_ended(id);
+}
+
 /* ---- room events ------------------------------------------------------------------------------------------------------------- */
 
 static Livekit__Proto__AttributesEntry **attributes(ffi_build *b, const lk_attribute *from, size_t count, size_t *n)
@@ -399,6 +431,8 @@ void ffi_on_event(void *ctx, const lk_event *e)
     case LK_EVENT_LOG: deliver_log(e->level, e->target, e->text); break;
     case LK_EVENT_AUDIO_FRAME:
     case LK_EVENT_AUDIO_STREAM_END: deliver_stream(e); break;
+    case LK_EVENT_VIDEO_FRAME:
+    case LK_EVENT_VIDEO_STREAM_END: deliver_video(e); break;
     default:
         if (e->room)
             deliver_room_event(e);

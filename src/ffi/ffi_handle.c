@@ -31,6 +31,8 @@ uint64_t ffi_next_id(void) { return atomic_fetch_add_explicit(&last_id, 1, memor
 
 static void *ref_frame(void *p) { return lk_audio_frame_keep((lk_audio_frame *)p); }
 static void unref_frame(void *p) { lk_audio_frame_drop((lk_audio_frame *)p); }
+static void *ref_picture(void *p) { return lk_video_frame_keep((lk_video_frame *)p); }
+static void unref_picture(void *p) { lk_video_frame_drop((lk_video_frame *)p); }
 #define TYPE(name)                                                           \
     static void *ref_##name(void *p) { return lk_##name##_ref((lk_##name *)p); } \
     static void unref_##name(void *p) { lk_##name##_unref((lk_##name *)p); }
@@ -40,6 +42,8 @@ TYPE(publication)
 TYPE(track)
 TYPE(audio_source)
 TYPE(audio_stream)
+TYPE(video_source)
+TYPE(video_stream)
 
 static const struct {
     void *(*ref)(void *);
@@ -54,8 +58,11 @@ static const struct {
     [FFI_AUDIO_SOURCE] = {ref_audio_source, unref_audio_source, "handle is not an AudioSource"},
     [FFI_AUDIO_STREAM] = {ref_audio_stream, unref_audio_stream, "handle is not an AudioStream"},
     [FFI_AUDIO_FRAME] = {ref_frame, unref_frame, "handle is not an AudioFrameBuffer"},
+    [FFI_VIDEO_SOURCE] = {ref_video_source, unref_video_source, "handle is not a VideoSource"},
+    [FFI_VIDEO_STREAM] = {ref_video_stream, unref_video_stream, "handle is not a VideoStream"},
     [FFI_RESAMPLER] = {ffi_converter_ref, ffi_converter_unref, "handle is not an AudioResampler"},
     [FFI_SOX] = {ffi_converter_ref, ffi_converter_unref, "handle is not a SoxResampler"},
+    [FFI_VIDEO_FRAME] = {ref_picture, unref_picture, "handle is not a VideoFrameBuffer"},
 };
 
 void ffi_object_unref(ffi_type type, void *object)
@@ -110,6 +117,7 @@ uint64_t ffi_handle_reserve(ffi_type type, uint64_t parent)
 
 static entry *find(uint64_t id) { return table.ready && id ? (entry *)lk_map_get(&table.map, id) : NULL; }
 static bool usable(const entry *e) { return e && !e->reserved && !e->dropped; }
+static bool is_stream(ffi_type type) { return type == FFI_AUDIO_STREAM || type == FFI_VIDEO_STREAM; }
 
 void ffi_handle_open(uint64_t id, ffi_type type, void *object)
 {
@@ -183,26 +191,36 @@ void ffi_handle_ended(uint64_t id)
     free(e);
 }
 
+static void close_stream(ffi_type type, void *stream)
+{
+    if (type == FFI_VIDEO_STREAM)
+        (void)lk_video_stream_close((lk_video_stream *)stream);
+    else
+        (void)lk_audio_stream_close((lk_audio_stream *)stream);
+}
+
 /* Streams made from a track's handle end with it. */
 static void end_children(uint64_t parent)
 {
     for (;;) {
-        lk_audio_stream *child = NULL;
+        void *child = NULL;
+        ffi_type type = FFI_AUDIO_STREAM;
         uint64_t id;
         void *value;
         pthread_mutex_lock(&table.lock);
         for (size_t at = 0; lk_map_next(&table.map, &at, &id, &value) && !child;) {
             entry *e = (entry *)value;
-            if (e->type == FFI_AUDIO_STREAM && e->parent == parent && usable(e)) {
+            if (is_stream(e->type) && e->parent == parent && usable(e)) {
                 e->parent = 0;
-                child = lk_audio_stream_ref((lk_audio_stream *)e->object);
+                type = e->type;
+                child = types[type].ref(e->object);
             }
         }
         pthread_mutex_unlock(&table.lock);
         if (!child)
             return;
-        (void)lk_audio_stream_close(child);
-        lk_audio_stream_unref(child);
+        close_stream(type, child);
+        types[type].unref(child);
     }
 }
 
@@ -216,7 +234,7 @@ bool ffi_handle_drop(uint64_t id)
         return false;
     }
     entry was = *e;
-    bool wait = (was.type == FFI_ROOM || was.type == FFI_AUDIO_STREAM) && !was.ended;
+    bool wait = (was.type == FFI_ROOM || is_stream(was.type)) && !was.ended;
     if (wait) {
         e->dropped = true;
         was.object = types[was.type].ref(was.object);
@@ -232,7 +250,7 @@ bool ffi_handle_drop(uint64_t id)
         (void)lk_room_release_events((lk_room *)was.object);
         (void)lk_room_disconnect(NULL, (lk_room *)was.object, LK_DISCONNECT_CLIENT_INITIATED, NULL);
     } else if (wait) {
-        (void)lk_audio_stream_close((lk_audio_stream *)was.object);
+        close_stream(was.type, was.object);
     }
     ffi_object_unref(was.type, was.object);
     return true;

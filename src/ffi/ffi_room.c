@@ -266,6 +266,36 @@ bool ffi_do_set_track_subscription_permissions(ffi_call *c, const Livekit__Proto
 
 /* ---- tracks ------------------------------------------------------------------------------------------------------------------- */
 
+static bool is_video_track(const lk_track *track)
+{
+    const lk_track_info *info;
+    if (lk_track_get_info(&info, track) != LK_OK)
+        return false;
+    bool video = info->kind == LK_MEDIA_KIND_VIDEO;
+    lk_info_unref(info);
+    return video;
+}
+
+static const char *codec_name(Livekit__Proto__VideoCodec codec)
+{
+    static const char *const names[] = {"VP8", "H264", "AV1", "VP9", "H265"};
+    return (unsigned)codec < LK_LEN(names) ? names[codec] : "unknown";
+}
+
+/* What a video track cannot be published with, named. */
+static const char *not_built(const Livekit__Proto__TrackPublishOptions *o)
+{
+    if (o->has_video_codec && o->video_codec != LIVEKIT__PROTO__VIDEO_CODEC__VP8)
+        return "publish_track: video_codec other than VP8: not built yet";
+    if (o->scalability_mode && o->scalability_mode[0])
+        return "publish_track: scalability_mode: not built yet";
+    if (o->has_video_encoder && o->video_encoder == LIVEKIT__PROTO__VIDEO_ENCODER_BACKEND__ENCODER_BACKEND_PRE_ENCODED)
+        return "publish_track: video_encoder PRE_ENCODED: not built yet";
+    if (o->n_frame_metadata_features)
+        return "publish_track: frame_metadata_features: not built yet";
+    return NULL;
+}
+
 bool ffi_do_publish_track(ffi_call *c, const Livekit__Proto__PublishTrackRequest *m, Livekit__Proto__PublishTrackResponse *r)
 {
     ffi_op *op;
@@ -278,19 +308,30 @@ bool ffi_do_publish_track(ffi_call *c, const Livekit__Proto__PublishTrackRequest
     lk_publish_options p;
     lk_publish_options_init(&p);
     const Livekit__Proto__TrackPublishOptions *from = m->options;
+    lk_track *track = (lk_track *)ffi_handle_get(m->track_handle, FFI_TRACK, &why);
+    bool is_video = track && is_video_track(track);
     if (from) {
         p.source = from->has_source ? (lk_track_source)from->source : LK_TRACK_SOURCE_UNKNOWN;
         p.dtx = !from->has_dtx || from->dtx;
         p.red = !from->has_red || from->red;
         p.preconnect_buffer = from->has_preconnect_buffer && from->preconnect_buffer;
         p.stream = from->stream;
-        if (from->audio_encoding && from->audio_encoding->max_bitrate)
+        if (is_video && from->video_encoding) {
+            p.max_bitrate_bps = (uint32_t)LK_CLAMP(from->video_encoding->max_bitrate, (uint64_t)10000, (uint64_t)100000000);
+            p.max_framerate = (uint32_t)LK_CLAMP(from->video_encoding->max_framerate + 0.5, 1.0, 240.0);
+        }
+        if (is_video && from->has_video_codec)
+            p.video_codec = codec_name(from->video_codec);
+        if (!is_video && from->audio_encoding && from->audio_encoding->max_bitrate)
             p.max_bitrate_bps = (uint32_t)LK_CLAMP(from->audio_encoding->max_bitrate, (uint64_t)6000, (uint64_t)510000);
     }
-    lk_track *track = (lk_track *)ffi_handle_get(m->track_handle, FFI_TRACK, &why);
     lk_err err = LK_ERR_NOT_FOUND;
     const char *text = "invalid request: handle not found";
-    if (track && !lk_track_is_local(track)) {
+    const char *refused = is_video && from ? not_built(from) : NULL;
+    if (refused) {
+        err = LK_ERR_UNSUPPORTED;
+        text = refused;
+    } else if (track && !lk_track_is_local(track)) {
         err = LK_ERR_INVALID;
         text = "invalid request: track is not a LocalTrack";
     } else if (track) {

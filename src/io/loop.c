@@ -347,7 +347,9 @@ static void *worker_main(void *arg)
             break;
         pthread_mutex_unlock(&loop->lock);
         lk_job *job = LK_CONTAINER(link, lk_job, link);
+        lk_usec began = lk_clock_now();
         job->run(job);
+        job->spent_usec = lk_clock_now() - began;
         lk_task *home = (lk_task *)(void *)&job->link;
         *home = (lk_task){NULL, on_job_done};
         lk_loop_post(loop, home);

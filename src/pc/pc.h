@@ -45,10 +45,11 @@ void lk_pc_free(lk_pc *pc); /* NULL ok */
 
 /* ---- sections ---- */
 typedef struct lk_pc_section {
-    lk_media_kind kind;        /* AUDIO now; VIDEO: LK_ERR_UNSUPPORTED until the codec is built */
+    lk_media_kind kind;        /* AUDIO, VIDEO */
     lk_pc_direction direction;
     const char *stream, *track; /* msid of what we send; "" when only receiving. Copied */
     bool stereo;
+    const char *codec; /* the only one to offer, as in SDP; NULL or "": all we have. UNSUPPORTED: not one of ours */
 } lk_pc_section;
 /* Appends a section, or reuses an inactive one of the kind that was never or no longer is sending. *index is its m-line.
  * Takes effect with the next offer. LIMIT, NOMEM, INVALID. */
@@ -86,11 +87,19 @@ typedef struct lk_pc_media {
     bool has_level, voice;
     uint8_t level; /* 0 loud .. 127 silent, -dBov [RFC6464] */
 } lk_pc_media;
-/* One RTP packet. STATE: not connected or the section may not send; FULL; LIMIT. */
+/* One RTP packet: audio leaves at once, video when the pacer lets it. STATE: not connected or the section may not send;
+ * FULL; LIMIT; NOMEM. */
 LK_NODISCARD lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m);
 /* Loss on the way to the peer for that section, 0..255 of 256, for the encoder's FEC: what the peer reported last, or what it
  * asked for again lately if that is more (a packet that came late by being resent is not reported as lost). */
 uint8_t lk_pc_remote_loss(const lk_pc *pc, uint32_t index);
+/* Asks the sender of that section's remote track for a key frame. Nothing happens without one. */
+void lk_pc_request_key(lk_pc *pc, lk_usec now, uint32_t index);
+/* Bits per second the pacer lets out; 0: as they come. */
+void lk_pc_set_pacing(lk_pc *pc, lk_usec now, uint64_t rate_bps);
+lk_usec lk_pc_rtt_usec(const lk_pc *pc); /* of the selected pair; 0: not measured */
+/* Name of the codec agreed for a section, as in SDP; "" when there is none. */
+const char *lk_pc_codec(const lk_pc *pc, uint32_t index);
 
 /* ---- verbs ---- */
 void lk_pc_input(lk_pc *pc, lk_usec now, const lk_datagram *d);
@@ -103,6 +112,7 @@ typedef enum lk_pc_event_type {
     LK_PC_EV_CANDIDATE, /* text: "candidate:..." to be trickled */
     LK_PC_EV_TRACK,     /* index, active, stream, track: a section started or stopped carrying a remote track */
     LK_PC_EV_RTP,       /* index, packet */
+    LK_PC_EV_KEY,       /* index: the peer asks for a key frame of what we send there */
 } lk_pc_event_type;
 /* Pointers are valid until the next call that takes `now`. */
 typedef struct lk_pc_event {

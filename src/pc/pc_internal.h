@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside of pc/: the struct its files share. */
+/* Inside of pc/: the struct its files share.
+ *
+ * pc.c       life, sections, transport, time, verbs       pc_sdp.c       descriptions, both ways
+ * pc_send.c  RTP and RTCP out, pacing, resends            pc_receive.c   RTP and RTCP in
+ * pc_stats.c what statistics show
+ */
 #pragma once
+#include "cc/pacer.h"
+#include "cc/twcc.h"
 #include "ice/ice.h"
 #include "nack/nack.h"
 #include "pc/pc.h"
@@ -11,11 +18,17 @@
 
 #define LK_PC_URI_LEVEL "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 #define LK_PC_URI_MID "urn:ietf:params:rtp-hdrext:sdes:mid"
+#define LK_PC_URI_TWCC "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 #define LK_PC_ID_LEVEL 1 /* ids of our offers */
+#define LK_PC_ID_TWCC 3
 #define LK_PC_ID_MID 4
 #define LK_PC_PT_OPUS 111
 #define LK_PC_PT_RED 63
+#define LK_PC_PT_VP8 96
+#define LK_PC_PT_VP8_RTX 97
+#define LK_PC_PAYLOAD_MAX 1200
 #define LK_PC_RED "red"
+#define LK_PC_RTX "rtx"
 #define LK_PC_CNAME_LEN 16
 
 typedef struct lk_pc_sender {
@@ -31,6 +44,7 @@ typedef struct lk_pc_sender {
     bool sent_since_report, heard; /* heard: a report about us arrived, so the peer knows the SSRC */
     lk_nack_history history;
     uint32_t nack_count, pli_count, fir_count;
+    double send_delay_s; /* sum over packets of the time between lk_pc_send and the network */
     /* what the peer's reports say */
     bool has_report;
     lk_rtcp_report report;
@@ -45,7 +59,7 @@ typedef struct lk_pc_receiver {
     uint32_t ssrc, rtx_ssrc;
     lk_rtp_stats stats;
     lk_nack_generator *nack; /* when negotiated */
-    uint64_t nack_count, retransmitted_packets, retransmitted_bytes, discarded;
+    uint64_t nack_count, pli_count, retransmitted_packets, retransmitted_bytes, discarded;
     bool received_since_report;
     /* what the peer's sender reports say */
     uint64_t sr_count, sr_packets, sr_octets;
@@ -67,9 +81,10 @@ typedef struct lk_pc_sect {
     lk_media_kind kind;
     lk_pc_direction wanted, agreed;
     bool stereo, negotiated, was_sending, remote_active;
+    char codec_wanted[16]; /* the one to send; "": all we have */
     char mid[LK_PC_ID_MAX], stream[LK_PC_ID_MAX], track[LK_PC_ID_MAX];
     char remote_stream[LK_PC_ID_MAX], remote_track[LK_PC_ID_MAX];
-    uint8_t level_id, mid_id; /* negotiated extension ids, 0 = not */
+    uint8_t level_id, mid_id, twcc_id; /* negotiated extension ids, 0 = not */
     lk_pc_codec_now codec;
     lk_pc_sender *sender;
     lk_pc_receiver *receiver;
@@ -80,6 +95,16 @@ typedef struct lk_pc_packet {
     uint16_t len;
     uint8_t data[LK_RTP_PACKET_MAX];
 } lk_pc_packet;
+
+/* A packet that waits for its turn; not yet protected. */
+typedef struct lk_pc_paced {
+    struct lk_pc_paced *next; /* in the spare list */
+    uint32_t index, ssrc;
+    uint16_t len, payload_len;
+    uint16_t twcc_at; /* where the transport-wide number is written when it leaves; 0: nowhere */
+    lk_usec queued_at;
+    uint8_t data[LK_RTP_PACKET_MAX];
+} lk_pc_paced;
 
 typedef struct lk_pc_resend {
     uint32_t index;
@@ -112,6 +137,12 @@ struct lk_pc {
     unsigned sources;
     lk_queue out;     /* of lk_pc_packet, protected */
     lk_queue resends; /* of lk_pc_resend */
+    lk_pacer pacer; /* of lk_pc_paced: video and its resends */
+    lk_pc_paced *spare;
+    size_t spare_count;
+    lk_twcc_history sent;
+    lk_twcc_recorder arrived;
+    uint32_t arrived_ssrc; /* media source named in transport-wide feedback */
     lk_queue events;  /* of lk_pc_queued */
     lk_pc_queued event_now;
     bool has_rtp;
@@ -126,8 +157,28 @@ struct lk_pc {
 /* Gives a section its number as mid, or the next one that no other section has. */
 void lk_pc_name_section(lk_pc *pc, size_t index);
 lk_pc_sect *lk_pc_sect_at(const lk_pc *pc, size_t i);
+/* As lk_pc_add_section, never in the place of an idle one. */
+lk_err lk_pc_append_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index);
 void lk_pc_queue_event(lk_pc *pc, const lk_pc_queued *ev);
 lk_err lk_pc_make_sender(lk_pc *pc, lk_pc_sect *s);
 lk_err lk_pc_make_receiver(lk_pc *pc, lk_pc_sect *s, uint32_t ssrc);
 void lk_pc_drop_receiver(lk_pc *pc, lk_pc_sect *s);
 lk_err lk_pc_start_dtls(lk_pc *pc, lk_usec now, lk_dtls_role role);
+
+/* ---- pc_sdp.c ---- */
+bool lk_pc_codec_known(lk_media_kind kind, const char *name); /* "": any */
+
+/* ---- pc_send.c ---- */
+void lk_pc_wake_reports(lk_pc *pc, lk_usec now);
+void lk_pc_send_due(lk_pc *pc, lk_usec now); /* reports, NACKs, transport-wide feedback */
+lk_usec lk_pc_send_deadline(const lk_pc *pc);
+/* The next protected packet in pc->tx. */
+bool lk_pc_poll_packet(lk_pc *pc, lk_usec now, size_t *len);
+void lk_pc_on_nack(lk_pc *pc, lk_usec now, const lk_rtcp_packet *p);
+void lk_pc_send_bye(lk_pc *pc);
+void lk_pc_free_paced(lk_pc *pc);
+lk_pc_sect *lk_pc_section_of_sender(const lk_pc *pc, uint32_t ssrc, uint32_t *index);
+
+/* ---- pc_receive.c ---- */
+void lk_pc_on_rtp(lk_pc *pc, lk_usec now, size_t len);  /* pc->rx */
+void lk_pc_on_rtcp(lk_pc *pc, lk_usec now, size_t len); /* pc->rx */

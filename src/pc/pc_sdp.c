@@ -4,6 +4,8 @@
 
 #define ARENA_MAX (8u << 20)
 
+#define FEEDBACK_MAX 5
+
 /* What we can send and receive, in order of preference. A codec is a row. */
 typedef struct codec_row {
     lk_media_kind kind;
@@ -11,17 +13,32 @@ typedef struct codec_row {
     const char *name;
     uint32_t clock_hz;
     const char *fmtp, *fmtp_stereo;
-    const char *feedback[4];
+    const char *feedback[FEEDBACK_MAX];
+    bool receive_only; /* not offered where we send */
 } codec_row;
 
 static const codec_row codecs[] = {
     {LK_MEDIA_KIND_AUDIO, LK_PC_PT_OPUS, 2, "opus", 48000, "minptime=10;useinbandfec=1", "minptime=10;stereo=1;useinbandfec=1",
-     {"nack", NULL}},
+     {"nack"}, false},
     /* Redundancy over the codec above: wraps its payloads, is never used alone. [RFC2198] */
-    {LK_MEDIA_KIND_AUDIO, LK_PC_PT_RED, 2, LK_PC_RED, 48000, "111/111", "111/111", {NULL}},
+    {LK_MEDIA_KIND_AUDIO, LK_PC_PT_RED, 2, LK_PC_RED, 48000, "111/111", "111/111", {NULL}, false},
+    {LK_MEDIA_KIND_VIDEO, LK_PC_PT_VP8, 0, "VP8", 90000, "", "", {"transport-cc", "ccm fir", "nack", "nack pli"}, false},
+    /* Upward lost packets are sent again as they were, as the reference does it on a single connection. [RFC4588] */
+    {LK_MEDIA_KIND_VIDEO, LK_PC_PT_VP8_RTX, 0, LK_PC_RTX, 90000, "apt=96", "apt=96", {NULL}, true},
 };
 
 static lk_str z(const char *text) { return lk_str_of(text); }
+
+/* Codecs that carry something of their own. */
+static bool is_media(const codec_row *c) { return strcmp(c->name, LK_PC_RED) != 0 && strcmp(c->name, LK_PC_RTX) != 0; }
+
+bool lk_pc_codec_known(lk_media_kind kind, const char *name)
+{
+    for (size_t i = 0; i < LK_LEN(codecs); i++)
+        if (codecs[i].kind == kind && (!name[0] || (is_media(&codecs[i]) && lk_str_ieq(lk_str_of(name), codecs[i].name))))
+            return true;
+    return false;
+}
 
 static lk_sdp_dir to_sdp(lk_pc_direction d)
 {
@@ -35,17 +52,19 @@ static bool put_codecs(lk_arena *a, lk_sdp_media *m, const lk_pc_sect *s, bool r
 {
     size_t n = LK_LEN(codecs);
     m->codecs = (lk_sdp_codec *)lk_arena_alloc(a, n * sizeof *m->codecs);
-    m->fbs = (lk_sdp_fb *)lk_arena_alloc(a, n * 4 * sizeof *m->fbs);
+    m->fbs = (lk_sdp_fb *)lk_arena_alloc(a, n * FEEDBACK_MAX * sizeof *m->fbs);
     if (!m->codecs || !m->fbs)
         return false;
     for (size_t i = 0; i < n; i++) {
         const codec_row *c = &codecs[reversed ? n - 1 - i : i];
-        if (c->kind != s->kind)
+        bool sends = (s->wanted & LK_PC_SENDONLY) != 0;
+        if (c->kind != s->kind || (sends && c->receive_only) ||
+            (sends && is_media(c) && s->codec_wanted[0] && !lk_str_ieq(z(c->name), s->codec_wanted)))
             continue;
         /* Receivers always take stereo: it costs nothing and the sender decides. */
-        bool stereo = s->stereo || !(s->wanted & LK_PC_SENDONLY);
+        bool stereo = s->stereo || !sends;
         m->codecs[m->codec_count++] = (lk_sdp_codec){c->pt, z(c->name), c->clock_hz, c->channels, z(stereo ? c->fmtp_stereo : c->fmtp)};
-        for (size_t k = 0; c->feedback[k]; k++)
+        for (size_t k = 0; k < FEEDBACK_MAX && c->feedback[k]; k++)
             m->fbs[m->fb_count++] = (lk_sdp_fb){c->pt, z(c->feedback[k])};
     }
     return true;
@@ -69,7 +88,8 @@ static bool put_sender(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s)
 static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, lk_sdp_setup setup)
 {
     lk_str fp = z(lk_dtls_context_fingerprint(pc->config.dtls));
-    *m = (lk_sdp_media){.kind = LK_SDP_AUDIO, .port = 9, .rtcp_mux = true, .rtcp_rsize = true, .mid = z(s->mid)};
+    bool video = s->kind == LK_MEDIA_KIND_VIDEO;
+    *m = (lk_sdp_media){.kind = video ? LK_SDP_VIDEO : LK_SDP_AUDIO, .port = 9, .rtcp_mux = true, .rtcp_rsize = true, .mid = z(s->mid)};
     m->dir = to_sdp(s->wanted);
     m->transport = (lk_sdp_transport){.ice_ufrag = z(pc->ice.ufrag), .ice_pwd = z(pc->ice.pwd), .ice_options = z("trickle"), .setup = setup};
     m->transport.fingerprints = (lk_sdp_fingerprint *)lk_arena_alloc(a, sizeof(lk_sdp_fingerprint));
@@ -79,7 +99,8 @@ static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, 
     lk_str hash = lk_str_cut(&fp, ' ');
     m->transport.fingerprints[0] = (lk_sdp_fingerprint){hash, fp};
     m->transport.fingerprint_count = 1;
-    m->extmaps[0] = (lk_sdp_extmap){LK_PC_ID_LEVEL, LK_SDP_DIR_NONE, z(LK_PC_URI_LEVEL)};
+    m->extmaps[0] = video ? (lk_sdp_extmap){LK_PC_ID_TWCC, LK_SDP_DIR_NONE, z(LK_PC_URI_TWCC)}
+                          : (lk_sdp_extmap){LK_PC_ID_LEVEL, LK_SDP_DIR_NONE, z(LK_PC_URI_LEVEL)};
     m->extmaps[1] = (lk_sdp_extmap){LK_PC_ID_MID, LK_SDP_DIR_NONE, z(LK_PC_URI_MID)};
     m->extmap_count = 2;
     return !(s->wanted & LK_PC_SENDONLY) || put_sender(a, m, pc, s);
@@ -190,7 +211,9 @@ static void apply_codec(lk_pc_sect *s, const lk_sdp_media *m)
     for (size_t i = 0; i < m->codec_count; i++) {
         const lk_sdp_codec *c = &m->codecs[i];
         const codec_row *row = row_of(s->kind, c->name);
-        if (!row || row->clock_hz != c->clock_hz || lk_str_ieq(c->name, LK_PC_RED))
+        if (!row || row->clock_hz != c->clock_hz || !is_media(row))
+            continue;
+        if (s->wanted & LK_PC_SENDONLY && s->codec_wanted[0] && !lk_str_ieq(c->name, s->codec_wanted))
             continue;
         s->codec = (lk_pc_codec_now){.pt = c->pt, .channels = row->channels, .clock_hz = row->clock_hz, .rtx_pt = lk_sdp_rtx_for(m, c->pt),
                                      .nack = lk_sdp_has_fb(m, c->pt, "nack"), .red_pt = red, .send_red = red_at < i};
@@ -248,8 +271,9 @@ static lk_err apply_section(lk_pc *pc, lk_pc_sect *s, uint32_t index, const lk_s
     s->negotiated = true;
     s->level_id = lk_sdp_extmap_id(m, LK_PC_URI_LEVEL);
     s->mid_id = lk_sdp_extmap_id(m, LK_PC_URI_MID);
-    if (s->sender && s->codec.rtx_pt >= 0)
-        s->codec.rtx_pt = -1; /* we announce no RTX SSRC for audio: resend plain */
+    s->twcc_id = lk_sdp_extmap_id(m, LK_PC_URI_TWCC);
+    if (s->sender)
+        s->codec.rtx_pt = -1; /* we announce no SSRC for it: resend plain */
     return apply_receiver(pc, s, index, m, receives && usable);
 }
 
@@ -304,10 +328,16 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
     for (size_t i = 0; err == LK_OK && i < d.media_count; i++) {
         lk_sdp_media *m = &d.media[i];
         lk_pc_sect *s = lk_pc_sect_at(pc, i);
-        if (!s) {
+        lk_media_kind kind = m->kind == LK_SDP_VIDEO ? LK_MEDIA_KIND_VIDEO : LK_MEDIA_KIND_AUDIO;
+        if (!s && (m->kind == LK_SDP_AUDIO || m->kind == LK_SDP_VIDEO)) {
             uint32_t index;
-            err = lk_pc_add_section(pc, &(lk_pc_section){LK_MEDIA_KIND_AUDIO, LK_PC_RECVONLY, "", "", false}, &index);
+            err = lk_pc_append_section(pc, &(lk_pc_section){.kind = kind, .direction = LK_PC_RECVONLY, .stream = "", .track = ""}, &index);
             s = lk_pc_sect_at(pc, i);
+        }
+        if (err == LK_OK && (!s || s->kind != kind)) {
+            err = LK_ERR_PROTOCOL;
+            if (why)
+                *why = "a section of the offer is of another kind than ours";
         }
         if (s && s->negotiated && !lk_str_eq(m->mid, s->mid)) {
             err = LK_ERR_PROTOCOL;

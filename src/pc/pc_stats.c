@@ -203,10 +203,13 @@ static void put_codec(report *r, const lk_pc_sect *s, bool outbound, char id[LK_
     JOIN(c->sdp_fmtp_line, s->codec.local_fmtp);
 }
 
-static void put_stream(lk_stats_RtpStream *s, const report *r, uint32_t ssrc, const char *codec)
+static bool is_video(const lk_pc_sect *s) { return s->kind == LK_MEDIA_KIND_VIDEO; }
+static const char *kind_of(const lk_pc_sect *s) { return is_video(s) ? "video" : "audio"; }
+
+static void put_stream(lk_stats_RtpStream *s, const report *r, const lk_pc_sect *sect, uint32_t ssrc, const char *codec)
 {
     s->ssrc = ssrc;
-    JOIN(s->kind, "audio");
+    JOIN(s->kind, kind_of(sect));
     JOIN(s->transport_id, r->transport);
     JOIN(s->codec_id, codec);
 }
@@ -216,14 +219,14 @@ static void put_outbound(report *r, const lk_pc_sect *s)
     const lk_pc_sender *t = s->sender;
     char ssrc[LK_STR_FMT_MAX], number[LK_STR_FMT_MAX], codec[LK_STATS_TEXT_MAX], id[48], remote[48] = "", source[32];
     lk_u64_text(t->ssrc, ssrc);
-    JOIN(id, "OT01A", ssrc);
-    JOIN(source, "SA", lk_u64_text(s->source_number, number));
+    JOIN(id, is_video(s) ? "OT01V" : "OT01A", ssrc);
+    JOIN(source, is_video(s) ? "SV" : "SA", lk_u64_text(s->source_number, number));
     if (t->has_report)
-        JOIN(remote, "RIA", ssrc);
+        JOIN(remote, is_video(s) ? "RIV" : "RIA", ssrc);
     put_codec(r, s, true, codec);
     lk_stats *e = entry(r, LK_STATS_outbound_rtp, id);
     if (e) {
-        put_stream(&e->outbound_rtp.stream, r, t->ssrc, codec);
+        put_stream(&e->outbound_rtp.stream, r, s, t->ssrc, codec);
         e->outbound_rtp.sent.packets_sent = t->packets;
         e->outbound_rtp.sent.bytes_sent = t->bytes;
         lk_stats_OutboundRtpStream *o = &e->outbound_rtp.outbound;
@@ -236,17 +239,18 @@ static void put_outbound(report *r, const lk_pc_sect *s)
         o->nack_count = t->nack_count;
         o->pli_count = t->pli_count;
         o->fir_count = t->fir_count;
+        o->total_packet_send_delay = t->send_delay_s;
         o->active = (s->agreed & LK_PC_SENDONLY) != 0;
     }
     e = entry(r, LK_STATS_media_source, source);
     if (e) {
         JOIN(e->media_source.source.track_identifier, s->track);
-        JOIN(e->media_source.source.kind, "audio");
+        JOIN(e->media_source.source.kind, kind_of(s));
     }
     e = t->has_report ? entry(r, LK_STATS_remote_inbound_rtp, remote) : NULL;
     if (e) {
         e->rtc.timestamp = r->pc->config.unix_usec + (t->report_at - r->pc->made_at);
-        put_stream(&e->remote_inbound_rtp.stream, r, t->ssrc, codec);
+        put_stream(&e->remote_inbound_rtp.stream, r, s, t->ssrc, codec);
         e->remote_inbound_rtp.received.packets_lost = t->report.total_lost;
         e->remote_inbound_rtp.received.jitter = s->codec.clock_hz ? (double)t->report.jitter / s->codec.clock_hz : 0;
         lk_stats_RemoteInboundRtpStream *i = &e->remote_inbound_rtp.remote_inbound;
@@ -263,13 +267,13 @@ static void put_inbound(report *r, const lk_pc_sect *s)
     const lk_pc_receiver *v = s->receiver;
     char ssrc[LK_STR_FMT_MAX], codec[LK_STATS_TEXT_MAX], id[48], remote[48] = "";
     lk_u64_text(v->ssrc, ssrc);
-    JOIN(id, "IT01A", ssrc);
+    JOIN(id, is_video(s) ? "IT01V" : "IT01A", ssrc);
     if (v->sr_count)
-        JOIN(remote, "ROA", ssrc);
+        JOIN(remote, is_video(s) ? "ROV" : "ROA", ssrc);
     put_codec(r, s, false, codec);
     lk_stats *e = entry(r, LK_STATS_inbound_rtp, id);
     if (e) {
-        put_stream(&e->inbound_rtp.stream, r, v->ssrc, codec);
+        put_stream(&e->inbound_rtp.stream, r, s, v->ssrc, codec);
         e->inbound_rtp.received.packets_received = v->stats.received;
         e->inbound_rtp.received.packets_lost = lk_rtp_stats_lost(&v->stats);
         e->inbound_rtp.received.jitter = v->stats.clock_rate ? (double)(v->stats.jitter_q4 >> 4) / v->stats.clock_rate : 0;
@@ -281,6 +285,7 @@ static void put_inbound(report *r, const lk_pc_sect *s)
         i->header_bytes_received = v->stats.header_bytes + v->stats.padding_bytes;
         i->packets_discarded = v->discarded;
         i->nack_count = (uint32_t)v->nack_count;
+        i->pli_count = (uint32_t)v->pli_count;
         i->retransmitted_packets_received = v->retransmitted_packets + (v->nack ? v->nack->recovered : 0);
         i->retransmitted_bytes_received = v->retransmitted_bytes;
         i->rtx_ssrc = v->rtx_ssrc;
@@ -289,7 +294,7 @@ static void put_inbound(report *r, const lk_pc_sect *s)
     e = v->sr_count ? entry(r, LK_STATS_remote_outbound_rtp, remote) : NULL;
     if (e) {
         e->rtc.timestamp = r->pc->config.unix_usec + (v->sr_at - r->pc->made_at);
-        put_stream(&e->remote_outbound_rtp.stream, r, v->ssrc, codec);
+        put_stream(&e->remote_outbound_rtp.stream, r, s, v->ssrc, codec);
         e->remote_outbound_rtp.sent.packets_sent = v->sr_packets;
         e->remote_outbound_rtp.sent.bytes_sent = v->sr_octets;
         lk_stats_RemoteOutboundRtpStream *o = &e->remote_outbound_rtp.remote_outbound;

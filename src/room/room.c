@@ -370,14 +370,26 @@ static void add_media_stats(lk_session *s, lk_stats *list, size_t count)
         lk_stats *e = &list[i];
         LK_LIST_EACH(&s->local_tracks, it) {
             lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
-            if (e->kind == LK_STATS_media_source && t->sender && strcmp(e->media_source.source.track_identifier, t->cid) == 0)
-                lk_audio_sender_stats(t->sender, e);
-            if (e->kind == LK_STATS_outbound_rtp && t->sender && strcmp(e->outbound_rtp.outbound.mid, lk_pc_mid(s->pc, t->section)) == 0)
-                e->outbound_rtp.outbound.target_bitrate = lk_audio_sender_bitrate_bps(t->sender);
+            if (e->kind == LK_STATS_media_source && strcmp(e->media_source.source.track_identifier, t->cid) == 0) {
+                if (t->video)
+                    lk_video_sender_source_stats(t->video, s->now, e);
+                else
+                    lk_audio_sender_stats(t->sender, e);
+            }
+            if (e->kind == LK_STATS_outbound_rtp && strcmp(e->outbound_rtp.outbound.mid, lk_pc_mid(s->pc, t->section)) == 0) {
+                if (t->video)
+                    lk_video_sender_stats(t->video, s->now, e);
+                else
+                    e->outbound_rtp.outbound.target_bitrate = lk_audio_sender_bitrate_bps(t->sender);
+            }
         }
         LK_LIST_EACH(&s->remote_tracks, it) {
             lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
-            if (e->kind == LK_STATS_inbound_rtp && strcmp(e->inbound_rtp.inbound.mid, lk_pc_mid(s->pc, t->section)) == 0)
+            if (e->kind != LK_STATS_inbound_rtp || strcmp(e->inbound_rtp.inbound.mid, lk_pc_mid(s->pc, t->section)) != 0)
+                continue;
+            if (t->video)
+                lk_video_receiver_stats(t->video, s->now, e);
+            else
                 lk_audio_receiver_stats(t->receiver, e);
         }
     }

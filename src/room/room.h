@@ -17,7 +17,8 @@
 #include "livekit/types.h"
 
 typedef struct lk_session lk_session;
-struct lk_frame;  /* frame/frame.h: refcounted audio */
+struct lk_frame;   /* frame/frame.h: refcounted audio */
+struct lk_picture; /* frame/picture.h: refcounted pictures */
 struct lk_stats;  /* livekit/stats.h */
 
 #define LK_SESSION_PARTICIPANTS_MAX 4096
@@ -88,20 +89,26 @@ typedef struct lk_session_publish {
     const char *name;
     lk_track_source source;
     bool muted, dtx, red, preconnect_buffer;
-    uint32_t max_bitrate_bps; /* 0: 48000 */
+    uint32_t max_bitrate_bps; /* 0: audio 48000, video by its size */
     const char *stream;
-    uint32_t sample_rate, channels; /* of the frames that will be pushed */
+    uint32_t sample_rate, channels; /* audio: of the frames that will be pushed */
+    uint32_t width, height, max_framerate; /* video: of the pictures that will be pushed; framerate 0: by its size */
+    const char *codec; /* video: NULL means VP8 */
 } lk_session_publish;
-/* Audio. OP_DONE carries publication and track, then LOCAL_TRACK_PUBLISHED follows. */
+/* OP_DONE carries publication and track, then LOCAL_TRACK_PUBLISHED follows. */
 LK_NODISCARD lk_err lk_session_publish_audio(lk_session *s, lk_usec now, uint64_t op, const lk_session_publish *p);
+/* UNSUPPORTED: a codec we have not. */
+LK_NODISCARD lk_err lk_session_publish_video(lk_session *s, lk_usec now, uint64_t op, const lk_session_publish *p);
 /* LOCAL_TRACK_UNPUBLISHED, then OP_DONE. Unknown sid: OP_DONE with LK_ERR_NOT_FOUND. */
 LK_NODISCARD lk_err lk_session_unpublish(lk_session *s, lk_usec now, uint64_t op, const char *sid);
 /* Sends a mute request and gives TRACK_MUTED / TRACK_UNMUTED if it changes. LK_ERR_NOT_FOUND: not published here. */
 LK_NODISCARD lk_err lk_session_set_muted(lk_session *s, lk_usec now, uint64_t track, bool muted);
 /* 10 ms of a local track (frame: borrow, the session takes its own reference). Ignored unless published. */
 void lk_session_push_audio(lk_session *s, lk_usec now, uint64_t track, struct lk_frame *frame);
+/* One picture of a local track (borrow, the session takes its own reference). Ignored unless published. */
+void lk_session_push_video(lk_session *s, lk_usec now, uint64_t track, struct lk_picture *picture);
 /* True while pushed frames of the track are used: the host needs no clock for it otherwise. */
-bool lk_session_wants_audio(const lk_session *s, uint64_t track);
+bool lk_session_wants_media(const lk_session *s, uint64_t track);
 
 /* Remote publications by the id their events carry. LK_ERR_NOT_FOUND. */
 LK_NODISCARD lk_err lk_session_set_subscribed(lk_session *s, lk_usec now, uint64_t publication, bool subscribed);
@@ -129,6 +136,8 @@ typedef struct lk_session_sink {
     uint32_t sample_rate, channels, frame_msec;
 } lk_session_sink;
 LK_NODISCARD lk_err lk_session_add_sink(lk_session *s, lk_usec now, uint64_t track, const lk_session_sink *sink);
+/* The same for a video track: VIDEO_FRAME events. format: lk_video_format, or -1 for pictures as they were decoded. */
+LK_NODISCARD lk_err lk_session_add_video_sink(lk_session *s, lk_usec now, uint64_t track, uint64_t sink, int format);
 LK_NODISCARD lk_err lk_session_remove_sink(lk_session *s, lk_usec now, uint64_t sink);
 
 /* OP_DONE carries stats: of a local track (LK_ERR_NOT_FOUND "room failure: no transceiver found for track" when it is not
@@ -215,6 +224,7 @@ typedef enum lk_session_event_kind {
     LK_SESSION_TRACK_UNMUTED,             /* publication (ours or theirs) */
 
     LK_SESSION_AUDIO_FRAME, /* [sink, frame] */
+    LK_SESSION_VIDEO_FRAME, /* [sink, picture] */
     LK_SESSION_SINK_END,    /* [sink] */
 
     /* Not told to users: newer infos for the host's getters. */
@@ -255,6 +265,7 @@ typedef struct lk_session_event {
     const struct lk_stats *stats, *subscriber_stats;
     size_t stats_count, subscriber_stats_count;
     struct lk_frame *frame; /* give: the receiver drops the reference; undelivered ones are dropped by the session */
+    struct lk_picture *picture; /* as frame */
     const char *text;
     lk_connection_state state;
     lk_connection_quality quality;

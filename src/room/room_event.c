@@ -57,7 +57,7 @@ void lk_session_push_node(lk_session *s, lk_session_node *node)
     lk_list_push(&s->events, &node->link);
 }
 
-/* Audio frames come 100 times a second and sink: their nodes are used again. */
+/* Frames come 100 times a second and sink: their nodes are used again. */
 static lk_session_node *new_node(lk_session *s)
 {
     lk_link *spare = lk_list_pop(&s->spare);
@@ -123,8 +123,7 @@ void lk_session_free_events(lk_session *s)
 {
     lk_session_event ev;
     while (lk_session_poll_event(s, &ev))
-        if (ev.kind == LK_SESSION_AUDIO_FRAME)
-            lk_session_drop_frame(ev.frame);
+        lk_session_drop_media(&ev);
     LK_LIST_EACH(&s->spare, it) {
         lk_list_remove(&s->spare, it);
         lk_release(s->env, LK_CONTAINER(it, lk_session_node, link), sizeof(lk_session_node));

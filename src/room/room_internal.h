@@ -3,13 +3,16 @@
  *
  * room.c           life, commands, the pump, effects        room_connect.c  attempts, join, end
  * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
- * room_publish.c   our tracks                               room_media.c    peer connection, audio both ways
+ * room_publish.c   our tracks                               room_media.c    peer connection, media both ways
+ * room_encoding.c  how much a picture is worth
  */
 #pragma once
 #include "dtls/dtls.h"
 #include "ice/ice.h"
 #include "media/audio_receiver.h"
 #include "media/audio_sender.h"
+#include "media/video_receiver.h"
+#include "media/video_sender.h"
 #include "pc/pc.h"
 #include "room/room.h"
 #include "signal/signal.h"
@@ -27,6 +30,8 @@
 #define LK_SESSION_TOKEN_MAX 65536
 #define LK_SESSION_JOB_SENDER 1 /* lk_job.tag, set by media/ */
 #define LK_SESSION_JOB_RECEIVER 2
+#define LK_SESSION_JOB_VIDEO_SENDER 3
+#define LK_SESSION_JOB_VIDEO_RECEIVER 4
 
 /* ---- events ---------------------------------------------------------------------------------------- */
 
@@ -103,7 +108,8 @@ struct lk_session_remote_track {
     lk_session_pub *pub; /* NULL: dying */
     uint32_t section;
     lk_stream_state stream_state;
-    lk_audio_receiver *receiver;
+    lk_audio_receiver *receiver; /* exactly one of the two */
+    lk_video_receiver *video;
 };
 
 /* Who listens to what; ends with the track. */
@@ -132,7 +138,9 @@ struct lk_session_local_track {
     uint32_t section, offer_number; /* first offer that carries it */
     lk_session_pub *pub;
     uint64_t tag; /* of its add_track request */
-    lk_audio_sender *sender;
+    lk_audio_sender *sender; /* exactly one of the two */
+    lk_video_sender *video;
+    uint32_t max_framerate, width, height; /* video */
 };
 
 /* What a section of ours carries from the server, told by the peer connection. */
@@ -300,6 +308,14 @@ void lk_session_unpublish_all(lk_session *s);
 void lk_session_cancel_publish(lk_session *s, lk_session_op *op);
 void lk_session_free_local_tracks(lk_session *s);
 
+/* ---- room_encoding.c ------------------------------------------------------------------------------------- */
+
+typedef struct lk_session_encoding {
+    uint32_t bitrate_bps, framerate;
+} lk_session_encoding;
+/* What a picture of that size is sent with when nobody says otherwise. */
+lk_session_encoding lk_session_encoding_of(uint32_t width, uint32_t height, bool screen);
+
 /* ---- room_media.c ---------------------------------------------------------------------------------------- */
 
 /* A new peer connection with the receive slots of a first offer, appended to offer. */
@@ -328,5 +344,7 @@ void lk_session_drop_remote_track(lk_session *s, lk_session_remote_track *t);
 void lk_session_drop_local_track(lk_session *s, lk_session_local_track *t);
 /* Ends every sink with SINK_END. */
 void lk_session_end_sinks(lk_session *s);
-void lk_session_drop_frame(struct lk_frame *frame); /* of an event nobody took */
+void lk_session_drop_media(const lk_session_event *ev); /* of an event nobody took */
+/* The bit rates of our video tracks follow what is published and what the path takes. */
+void lk_session_share_rate(lk_session *s);
 void lk_session_drop_slots(lk_session *s);

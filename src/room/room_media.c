@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The peer connection of a session, and audio through it both ways. */
+/* The peer connection of a session, and media through it both ways. */
 #include "room/room_internal.h"
 
 #define OFFER_MAX (1u << 20)
@@ -40,6 +40,30 @@ static lk_session_slot *slot_at(lk_session *s, uint32_t index)
 
 /* ---- remote tracks -------------------------------------------------------------------------------------------- */
 
+static bool remote_busy(const lk_session_remote_track *t)
+{
+    return t->video ? lk_video_receiver_busy(t->video) : lk_audio_receiver_busy(t->receiver);
+}
+
+static void free_remote(lk_session *s, lk_session_remote_track *t)
+{
+    lk_audio_receiver_free(t->receiver);
+    lk_video_receiver_free(t->video);
+    lk_release(s->env, t, sizeof *t);
+}
+
+static bool local_busy(const lk_session_local_track *t)
+{
+    return (t->sender && lk_audio_sender_busy(t->sender)) || (t->video && lk_video_sender_busy(t->video));
+}
+
+static void free_local(lk_session *s, lk_session_local_track *t)
+{
+    lk_audio_sender_free(t->sender);
+    lk_video_sender_free(t->video);
+    lk_release(s->env, t, sizeof *t);
+}
+
 void lk_session_drop_remote_track(lk_session *s, lk_session_remote_track *t)
 {
     if (t->pub)
@@ -54,32 +78,36 @@ void lk_session_drop_remote_track(lk_session *s, lk_session_remote_track *t)
         lk_list_remove(&s->listeners, &l->link);
         lk_release(s->env, l, sizeof *l);
     }
-    if (lk_audio_receiver_busy(t->receiver)) {
+    if (remote_busy(t))
         lk_list_push(&s->dying_remote, &t->link);
-        return;
-    }
-    lk_audio_receiver_free(t->receiver);
-    lk_release(s->env, t, sizeof *t);
+    else
+        free_remote(s, t);
 }
 
 void lk_session_drop_local_track(lk_session *s, lk_session_local_track *t)
 {
     lk_list_remove(&s->local_tracks, &t->link);
     t->track = 0;
-    if (t->sender && lk_audio_sender_busy(t->sender)) {
+    if (local_busy(t))
         lk_list_push(&s->dying_local, &t->link);
-        return;
-    }
-    lk_audio_sender_free(t->sender);
-    lk_release(s->env, t, sizeof *t);
+    else
+        free_local(s, t);
+    lk_session_share_rate(s);
 }
 
 static void subscribe(lk_session *s, lk_session_pub *pub, uint32_t section)
 {
     lk_session_remote_track *t = (lk_session_remote_track *)lk_alloc0(s->env, sizeof *t);
-    if (!t || lk_audio_receiver_new(&t->receiver, s->env, s->now) != LK_OK) {
+    lk_err err = !t ? LK_ERR_NOMEM
+                 : pub->kind == LK_MEDIA_KIND_VIDEO
+                     ? lk_video_receiver_new(&t->video, s->env, lk_pc_codec(s->pc, section), s->now)
+                     : lk_audio_receiver_new(&t->receiver, s->env, s->now);
+    if (err != LK_OK) {
         lk_release(s->env, t, sizeof *t);
-        s->broken = LK_ERR_NOMEM;
+        if (err == LK_ERR_NOMEM)
+            s->broken = err;
+        else
+            LK_LOG(s->env, LK_LOG_WARN, "room.track.codec_unknown", LK_S("track", pub->sid));
         return;
     }
     t->id = ++s->next_id | LK_SESSION_REMOTE_TRACK_BIT;
@@ -164,14 +192,24 @@ static void give_up_on_unknown(lk_session *s)
 
 /* ---- negotiation ------------------------------------------------------------------------------------------------ */
 
+static lk_err add_slots(lk_session *s, lk_media_kind kind, uint32_t count)
+{
+    const lk_pc_section slot = {.kind = kind, .direction = LK_PC_RECVONLY, .stream = "", .track = ""};
+    uint32_t index;
+    lk_err err = LK_OK;
+    for (uint32_t i = 0; err == LK_OK && i < LK_MIN(count, (uint32_t)LK_PC_SECTIONS_MAX); i++)
+        err = lk_pc_add_section(s->pc, &slot, &index);
+    return err;
+}
+
 lk_err lk_session_pc_start(lk_session *s, lk_text *offer)
 {
     const lk_pc_config config = {.dtls = s->config.dtls, .controlling = true, .unix_usec = s->config.unix_usec + s->now};
-    const lk_pc_section slot = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_RECVONLY, .stream = "", .track = ""};
-    uint32_t index;
     lk_err err = lk_pc_new(&s->pc, s->env, &config, s->now);
-    for (int i = 0; err == LK_OK && i < LK_SESSION_SLOTS; i++)
-        err = lk_pc_add_section(s->pc, &slot, &index);
+    if (err == LK_OK)
+        err = add_slots(s, LK_MEDIA_KIND_AUDIO, LK_SESSION_SLOTS);
+    if (err == LK_OK)
+        err = add_slots(s, LK_MEDIA_KIND_VIDEO, LK_SESSION_SLOTS);
     if (err == LK_OK)
         err = lk_pc_create_offer(s->pc, s->now, offer);
     if (err)
@@ -256,17 +294,10 @@ void lk_session_on_trickle(lk_session *s, const Livekit__TrickleRequest *trickle
 
 void lk_session_on_sections_wanted(lk_session *s, uint32_t audios, uint32_t videos)
 {
-    const lk_pc_section slot = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_RECVONLY, .stream = "", .track = ""};
-    uint32_t index;
     if (!s->pc)
         return;
-    if (videos)
-        LK_LOG(s->env, LK_LOG_INFO, "room.video.ignored", LK_I("sections", videos));
-    for (uint32_t i = 0; i < LK_MIN(audios, (uint32_t)LK_PC_SECTIONS_MAX); i++)
-        if (lk_pc_add_section(s->pc, &slot, &index) != LK_OK) {
-            s->ignored++;
-            break;
-        }
+    if (add_slots(s, LK_MEDIA_KIND_AUDIO, audios) != LK_OK || add_slots(s, LK_MEDIA_KIND_VIDEO, videos) != LK_OK)
+        s->ignored++;
     lk_session_want_offer(s); /* also without new sections: the answer fills those that are free */
 }
 
@@ -294,10 +325,22 @@ static void on_rtp(lk_session *s, const lk_pc_event *ev)
 {
     LK_LIST_EACH(&s->remote_tracks, it) {
         lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
-        if (t->section == ev->index) {
+        if (t->section != ev->index)
+            continue;
+        if (t->video)
+            lk_video_receiver_input(t->video, s->now, &ev->packet);
+        else
             lk_audio_receiver_input(t->receiver, s->now, &ev->packet, ev->red);
-            return;
-        }
+        return;
+    }
+}
+
+static void on_key_wanted(lk_session *s, const lk_pc_event *ev)
+{
+    LK_LIST_EACH(&s->local_tracks, it) {
+        lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        if (t->video && t->state == LK_SESSION_LOCAL_PUBLISHED && t->section == ev->index)
+            lk_video_sender_want_key(t->video, s->now);
     }
 }
 
@@ -308,10 +351,11 @@ void lk_session_on_pc(lk_session *s, const lk_pc_event *ev)
     case LK_PC_EV_CANDIDATE: on_candidate(s, ev->text); break;
     case LK_PC_EV_TRACK: on_remote_track(s, ev); break;
     case LK_PC_EV_RTP: on_rtp(s, ev); break;
+    case LK_PC_EV_KEY: on_key_wanted(s, ev); break;
     }
 }
 
-bool lk_session_wants_audio(const lk_session *s, uint64_t track)
+bool lk_session_wants_media(const lk_session *s, uint64_t track)
 {
     const lk_session_local_track *t = lk_session_find_local(s, track);
     return t && t->state == LK_SESSION_LOCAL_PUBLISHED;
@@ -320,14 +364,43 @@ bool lk_session_wants_audio(const lk_session *s, uint64_t track)
 void lk_session_push_audio(lk_session *s, lk_usec now, uint64_t track, struct lk_frame *frame)
 {
     lk_session_local_track *t = lk_session_find_local(s, track);
-    if (!t || t->state != LK_SESSION_LOCAL_PUBLISHED)
+    if (!t || !t->sender || t->state != LK_SESSION_LOCAL_PUBLISHED)
         return;
     s->now = LK_MAX(now, s->now);
     lk_audio_sender_push(t->sender, s->now, frame);
     lk_session_pump(s);
 }
 
-static void send_packets(lk_session *s, lk_session_local_track *t)
+void lk_session_push_video(lk_session *s, lk_usec now, uint64_t track, struct lk_picture *picture)
+{
+    lk_session_local_track *t = lk_session_find_local(s, track);
+    if (!t || !t->video || t->state != LK_SESSION_LOCAL_PUBLISHED)
+        return;
+    s->now = LK_MAX(now, s->now);
+    lk_video_sender_push(t->video, s->now, picture);
+    lk_session_pump(s);
+}
+
+/* Pacing above the rate itself lets a key frame through before the next frame is due. */
+#define PACING_PERCENT 250
+
+void lk_session_share_rate(lk_session *s)
+{
+    uint64_t wanted = 0;
+    LK_LIST_EACH(&s->local_tracks, it) {
+        const lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        wanted += t->video ? t->max_bitrate_bps : 0;
+    }
+    if (s->pc)
+        lk_pc_set_pacing(s->pc, s->now, wanted * PACING_PERCENT / 100);
+}
+
+static bool sends(const lk_session *s, const lk_session_local_track *t)
+{
+    return t->track && t->state == LK_SESSION_LOCAL_PUBLISHED && s->pc;
+}
+
+static void send_audio(lk_session *s, lk_session_local_track *t)
 {
     lk_audio_packet p;
     while (lk_audio_sender_poll_packet(t->sender, &p)) {
@@ -338,58 +411,89 @@ static void send_packets(lk_session *s, lk_session_local_track *t)
                                    .has_level = true,
                                    .voice = p.voice,
                                    .level = p.level};
-        if (t->track && t->state == LK_SESSION_LOCAL_PUBLISHED && s->pc)
+        if (sends(s, t))
             (void)!lk_pc_send(s->pc, s->now, t->section, &media); /* not connected at the moment: media is not kept */
     }
     if (t->track && s->pc)
         lk_audio_sender_set_loss(t->sender, lk_pc_remote_loss(s->pc, t->section));
 }
 
+static void send_video(lk_session *s, lk_session_local_track *t)
+{
+    lk_video_packet p;
+    lk_err err = LK_OK;
+    while (lk_video_sender_poll_packet(t->video, &p)) {
+        const lk_pc_media media = {.payload = p.payload, .len = p.len, .ts = p.ts, .marker = p.marker};
+        if (sends(s, t) && err == LK_OK)
+            err = lk_pc_send(s->pc, s->now, t->section, &media);
+    }
+    if (err != LK_OK) /* a frame with a hole in it helps nobody */
+        lk_video_sender_want_key(t->video, s->now);
+}
+
+static lk_session_local_track *local_of_job(lk_list *list, const lk_job *job)
+{
+    LK_LIST_EACH(list, it) {
+        lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        if ((const void *)t->sender == job->owner || (const void *)t->video == job->owner)
+            return t;
+    }
+    return NULL;
+}
+
 static void sender_done(lk_session *s, lk_job *job)
 {
-    const lk_audio_sender *sender = (const lk_audio_sender *)job->owner;
-    lk_list *lists[] = {&s->local_tracks, &s->dying_local};
-    for (size_t i = 0; i < LK_LEN(lists); i++) {
-        LK_LIST_EACH(lists[i], it) {
-            lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
-            if (t->sender != sender)
-                continue;
-            lk_audio_sender_job_done(t->sender, s->now, job);
-            if (lists[i] == &s->local_tracks) {
-                send_packets(s, t);
-                return;
-            }
-            lk_list_remove(&s->dying_local, &t->link);
-            lk_audio_sender_free(t->sender);
-            lk_release(s->env, t, sizeof *t);
-            return;
-        }
+    lk_session_local_track *t = local_of_job(&s->local_tracks, job);
+    bool dying = t == NULL;
+    if (dying)
+        t = local_of_job(&s->dying_local, job);
+    if (!t)
+        return;
+    if (t->video)
+        lk_video_sender_job_done(t->video, s->now, job);
+    else
+        lk_audio_sender_job_done(t->sender, s->now, job);
+    if (dying) {
+        lk_list_remove(&s->dying_local, &t->link);
+        free_local(s, t);
+    } else if (t->video) {
+        send_video(s, t);
+    } else {
+        send_audio(s, t);
     }
+}
+
+static lk_session_remote_track *remote_of_job(lk_list *list, const lk_job *job)
+{
+    LK_LIST_EACH(list, it) {
+        lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
+        if ((const void *)t->receiver == job->owner || (const void *)t->video == job->owner)
+            return t;
+    }
+    return NULL;
 }
 
 static void receiver_done(lk_session *s, lk_job *job)
 {
-    const lk_audio_receiver *receiver = (const lk_audio_receiver *)job->owner;
-    lk_list *lists[] = {&s->remote_tracks, &s->dying_remote};
-    for (size_t i = 0; i < LK_LEN(lists); i++) {
-        LK_LIST_EACH(lists[i], it) {
-            lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
-            if (t->receiver != receiver)
-                continue;
-            lk_audio_receiver_job_done(t->receiver, s->now, job);
-            if (lists[i] == &s->remote_tracks)
-                return;
-            lk_list_remove(&s->dying_remote, &t->link);
-            lk_audio_receiver_free(t->receiver);
-            lk_release(s->env, t, sizeof *t);
-            return;
-        }
+    lk_session_remote_track *t = remote_of_job(&s->remote_tracks, job);
+    bool dying = t == NULL;
+    if (dying)
+        t = remote_of_job(&s->dying_remote, job);
+    if (!t)
+        return;
+    if (t->video)
+        lk_video_receiver_job_done(t->video, s->now, job);
+    else
+        lk_audio_receiver_job_done(t->receiver, s->now, job);
+    if (dying) {
+        lk_list_remove(&s->dying_remote, &t->link);
+        free_remote(s, t);
     }
 }
 
 void lk_session_media_job_done(lk_session *s, lk_job *job)
 {
-    if (job->tag == LK_SESSION_JOB_SENDER)
+    if (job->tag == LK_SESSION_JOB_SENDER || job->tag == LK_SESSION_JOB_VIDEO_SENDER)
         sender_done(s, job);
     else
         receiver_done(s, job);
@@ -397,13 +501,57 @@ void lk_session_media_job_done(lk_session *s, lk_job *job)
 
 bool lk_session_media_poll_job(lk_session *s, lk_job **job)
 {
-    LK_LIST_EACH(&s->local_tracks, it)
-        if (lk_audio_sender_poll_job(LK_CONTAINER(it, lk_session_local_track, link)->sender, job))
+    LK_LIST_EACH(&s->local_tracks, it) {
+        lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        if (t->video ? lk_video_sender_poll_job(t->video, s->now, job) : lk_audio_sender_poll_job(t->sender, job))
             return true;
-    LK_LIST_EACH(&s->remote_tracks, it)
-        if (lk_audio_receiver_poll_job(LK_CONTAINER(it, lk_session_remote_track, link)->receiver, job))
+    }
+    LK_LIST_EACH(&s->remote_tracks, it) {
+        lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
+        if (t->video ? lk_video_receiver_poll_job(t->video, s->now, job) : lk_audio_receiver_poll_job(t->receiver, job))
             return true;
+    }
     return false;
+}
+
+static bool pump_audio(lk_session *s, lk_session_remote_track *t)
+{
+    bool moved = false;
+    lk_frame *frame;
+    uint64_t sink;
+    while (lk_audio_receiver_poll_frame(t->receiver, &sink, &frame)) {
+        moved = true;
+        lk_session_event *ev = lk_session_emit(s, LK_SESSION_AUDIO_FRAME);
+        if (ev == &s->nowhere) {
+            lk_frame_unref(frame);
+            continue;
+        }
+        ev->sink = sink;
+        ev->frame = frame;
+    }
+    return moved;
+}
+
+static bool pump_video(lk_session *s, lk_session_remote_track *t)
+{
+    bool moved = false;
+    lk_picture *picture;
+    uint64_t sink;
+    while (lk_video_receiver_poll_picture(t->video, &sink, &picture)) {
+        moved = true;
+        lk_session_event *ev = lk_session_emit(s, LK_SESSION_VIDEO_FRAME);
+        if (ev == &s->nowhere) {
+            lk_picture_unref(picture);
+            continue;
+        }
+        ev->sink = sink;
+        ev->picture = picture;
+    }
+    if (s->pc && lk_video_receiver_poll_wish(t->video, s->now)) {
+        lk_pc_request_key(s->pc, s->now, t->section);
+        moved = true;
+    }
+    return moved;
 }
 
 bool lk_session_media_pump(lk_session *s)
@@ -411,31 +559,33 @@ bool lk_session_media_pump(lk_session *s)
     bool moved = false;
     LK_LIST_EACH(&s->remote_tracks, it) {
         lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
-        lk_frame *frame;
-        uint64_t sink;
-        while (lk_audio_receiver_poll_frame(t->receiver, &sink, &frame)) {
-            moved = true;
-            lk_session_event *ev = lk_session_emit(s, LK_SESSION_AUDIO_FRAME);
-            if (ev == &s->nowhere) {
-                lk_frame_unref(frame);
-                continue;
-            }
-            ev->sink = sink;
-            ev->frame = frame;
-        }
+        moved |= t->video ? pump_video(s, t) : pump_audio(s, t);
     }
     return moved;
 }
 
-void lk_session_drop_frame(struct lk_frame *frame) { lk_frame_unref(frame); }
+void lk_session_drop_media(const lk_session_event *ev)
+{
+    if (ev->kind == LK_SESSION_AUDIO_FRAME)
+        lk_frame_unref(ev->frame);
+    if (ev->kind == LK_SESSION_VIDEO_FRAME)
+        lk_picture_unref(ev->picture);
+}
 
 void lk_session_media_tick(lk_session *s)
 {
     give_up_on_unknown(s);
     LK_LIST_EACH(&s->remote_tracks, it) {
-        lk_audio_receiver *r = LK_CONTAINER(it, lk_session_remote_track, link)->receiver;
-        if (lk_audio_receiver_deadline(r) <= s->now)
-            lk_audio_receiver_tick(r, s->now);
+        lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
+        if (t->video && s->pc && lk_pc_rtt_usec(s->pc))
+            lk_video_receiver_set_rtt(t->video, lk_pc_rtt_usec(s->pc));
+        if (t->receiver && lk_audio_receiver_deadline(t->receiver) <= s->now)
+            lk_audio_receiver_tick(t->receiver, s->now);
+    }
+    LK_LIST_EACH(&s->local_tracks, it) {
+        lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        if (t->video)
+            lk_video_sender_tick(t->video, s->now);
     }
 }
 
@@ -444,8 +594,15 @@ lk_usec lk_session_media_deadline(const lk_session *s)
     lk_usec at = LK_NEVER;
     for (size_t i = 0; i < s->slot_count; i++)
         at = LK_MIN(at, s->slots[i].unknown_until);
-    LK_LIST_EACH(&s->remote_tracks, it)
-        at = LK_MIN(at, lk_audio_receiver_deadline(LK_CONTAINER(it, lk_session_remote_track, link)->receiver));
+    LK_LIST_EACH(&s->remote_tracks, it) {
+        const lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
+        at = LK_MIN(at, t->video ? lk_video_receiver_deadline(t->video) : lk_audio_receiver_deadline(t->receiver));
+    }
+    LK_LIST_EACH(&s->local_tracks, it) {
+        const lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        if (t->video)
+            at = LK_MIN(at, lk_video_sender_deadline(t->video));
+    }
     return at;
 }
 
@@ -461,7 +618,8 @@ static lk_session_listener *find_listener(const lk_session *s, uint64_t sink)
     return NULL;
 }
 
-lk_err lk_session_add_sink(lk_session *s, lk_usec now, uint64_t track, const lk_session_sink *sink)
+/* A new listener of a track of that kind, not yet in any list. */
+static lk_err new_listener(lk_session *s, lk_usec now, uint64_t track, uint64_t sink, bool video, lk_session_listener **out)
 {
     lk_session_remote_track *found = NULL;
     LK_LIST_EACH(&s->remote_tracks, it) {
@@ -470,7 +628,7 @@ lk_err lk_session_add_sink(lk_session *s, lk_usec now, uint64_t track, const lk_
     }
     if (!found)
         return LK_ERR_NOT_FOUND;
-    if (sink->sink == 0 || find_listener(s, sink->sink))
+    if (sink == 0 || find_listener(s, sink) || (found->video != NULL) != video)
         return LK_ERR_INVALID;
     if (s->listeners.count >= LK_SESSION_SINKS_MAX)
         return LK_ERR_LIMIT;
@@ -478,21 +636,48 @@ lk_err lk_session_add_sink(lk_session *s, lk_usec now, uint64_t track, const lk_
     lk_session_listener *l = (lk_session_listener *)lk_alloc0(s->env, sizeof *l);
     if (!l)
         return LK_ERR_NOMEM;
-    lk_err err = lk_audio_receiver_add_sink(found->receiver, s->now, sink->sink, sink->sample_rate, sink->channels, sink->frame_msec);
+    l->sink = sink;
+    l->track = found;
+    *out = l;
+    return LK_OK;
+}
+
+static lk_err listen(lk_session *s, lk_session_listener *l, lk_err err)
+{
     if (err) {
         lk_release(s->env, l, sizeof *l);
         return err;
     }
-    l->sink = sink->sink;
-    l->track = found;
     lk_list_push(&s->listeners, &l->link);
     lk_session_pump(s);
     return LK_OK;
 }
 
+lk_err lk_session_add_sink(lk_session *s, lk_usec now, uint64_t track, const lk_session_sink *sink)
+{
+    lk_session_listener *l;
+    lk_err err = new_listener(s, now, track, sink->sink, false, &l);
+    if (err)
+        return err;
+    return listen(s, l, lk_audio_receiver_add_sink(l->track->receiver, s->now, sink->sink, sink->sample_rate, sink->channels,
+                                                   sink->frame_msec));
+}
+
+lk_err lk_session_add_video_sink(lk_session *s, lk_usec now, uint64_t track, uint64_t sink, int format)
+{
+    lk_session_listener *l;
+    lk_err err = new_listener(s, now, track, sink, true, &l);
+    if (err)
+        return err;
+    return listen(s, l, lk_video_receiver_add_sink(l->track->video, s->now, sink, format));
+}
+
 static void end_listener(lk_session *s, lk_session_listener *l)
 {
-    (void)lk_audio_receiver_remove_sink(l->track->receiver, l->sink);
+    if (l->track->video)
+        (void)lk_video_receiver_remove_sink(l->track->video, l->sink);
+    else
+        (void)lk_audio_receiver_remove_sink(l->track->receiver, l->sink);
     lk_session_emit(s, LK_SESSION_SINK_END)->sink = l->sink;
     lk_list_remove(&s->listeners, &l->link);
     lk_release(s->env, l, sizeof *l);

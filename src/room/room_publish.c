@@ -94,7 +94,25 @@ void lk_session_free_local_tracks(lk_session *s)
 
 /* ---- publish ------------------------------------------------------------------------------------------------ */
 
-static lk_err new_local(lk_session *s, const lk_session_publish *p, lk_session_local_track **out)
+static lk_err make_sender(lk_session *s, lk_session_local_track *t, const lk_session_publish *p, lk_media_kind kind)
+{
+    if (kind == LK_MEDIA_KIND_AUDIO) {
+        const lk_audio_sender_config audio = {.max_bitrate_bps = p->max_bitrate_bps, .dtx = p->dtx, .fec = true, .muted = p->muted};
+        return lk_audio_sender_new(&t->sender, s->env, &audio, s->now);
+    }
+    bool screen = p->source == LK_TRACK_SOURCE_SCREEN_SHARE;
+    lk_session_encoding usual = lk_session_encoding_of(p->width, p->height, screen);
+    t->max_bitrate_bps = p->max_bitrate_bps ? p->max_bitrate_bps : usual.bitrate_bps;
+    t->max_framerate = p->max_framerate ? p->max_framerate : usual.framerate;
+    const lk_video_sender_config video = {.codec = p->codec ? p->codec : "VP8",
+                                          .max_bitrate_bps = t->max_bitrate_bps,
+                                          .max_framerate = t->max_framerate,
+                                          .muted = p->muted,
+                                          .screen = screen};
+    return lk_video_sender_new(&t->video, s->env, &video, s->now);
+}
+
+static lk_err new_local(lk_session *s, const lk_session_publish *p, lk_media_kind kind, lk_session_local_track **out)
 {
     lk_session_local_track *t = (lk_session_local_track *)lk_alloc0(s->env, sizeof *t);
     if (!t)
@@ -106,15 +124,17 @@ static lk_err new_local(lk_session *s, const lk_session_publish *p, lk_session_l
     t->max_bitrate_bps = p->max_bitrate_bps;
     t->sample_rate = p->sample_rate;
     t->channels = p->channels;
-    t->audio_features = (p->dtx ? 0u : 1u << LK_AUDIO_FEATURE_NO_DTX) |
-                        (p->preconnect_buffer ? 1u << LK_AUDIO_FEATURE_PRECONNECT_BUFFER : 0u);
+    t->width = p->width;
+    t->height = p->height;
+    if (kind == LK_MEDIA_KIND_AUDIO)
+        t->audio_features = (p->dtx ? 0u : 1u << LK_AUDIO_FEATURE_NO_DTX) |
+                            (p->preconnect_buffer ? 1u << LK_AUDIO_FEATURE_PRECONNECT_BUFFER : 0u);
     t->tag = ++s->next_id;
     make_cid(s->env, t->cid);
     lk_list_push(&s->local_tracks, &t->link);
     lk_session_set_text(s, &t->name, p->name);
     lk_session_set_text(s, &t->stream, p->stream);
-    const lk_audio_sender_config config = {.max_bitrate_bps = p->max_bitrate_bps, .dtx = p->dtx, .fec = true, .muted = p->muted};
-    lk_err err = t->name && t->stream ? lk_audio_sender_new(&t->sender, s->env, &config, s->now) : LK_ERR_NOMEM;
+    lk_err err = t->name && t->stream ? make_sender(s, t, p, kind) : LK_ERR_NOMEM;
     if (err)
         free_local(s, t);
     else
@@ -122,13 +142,13 @@ static lk_err new_local(lk_session *s, const lk_session_publish *p, lk_session_l
     return err;
 }
 
-lk_err lk_session_publish_audio(lk_session *s, lk_usec now, uint64_t id, const lk_session_publish *p)
+static lk_err publish(lk_session *s, lk_usec now, uint64_t id, const lk_session_publish *p, lk_media_kind kind)
 {
     lk_session_op *op;
     lk_session_local_track *t;
     if (s->phase != LK_SESSION_LIVE)
         return LK_ERR_CLOSED;
-    if (p->track == 0 || p->track & LK_SESSION_REMOTE_TRACK_BIT || p->sample_rate == 0 || p->channels == 0)
+    if (p->track == 0 || p->track & LK_SESSION_REMOTE_TRACK_BIT)
         return LK_ERR_INVALID;
     if (lk_session_find_local(s, p->track))
         return LK_ERR_STATE;
@@ -138,17 +158,20 @@ lk_err lk_session_publish_audio(lk_session *s, lk_usec now, uint64_t id, const l
     lk_err err = lk_session_op_new(s, id, LK_SESSION_OP_PUBLISH, &op);
     if (err)
         return err;
-    err = new_local(s, p, &t);
+    err = new_local(s, p, kind, &t);
     if (err == LK_OK) {
         const lk_signal_track announce = {.cid = t->cid,
                                           .name = t->name,
                                           .stream = t->stream,
-                                          .kind = LK_MEDIA_KIND_AUDIO,
+                                          .kind = kind,
                                           .source = t->source,
                                           .muted = t->muted,
                                           .disable_dtx = !t->dtx,
                                           .disable_red = !p->red,
-                                          .audio_features = t->audio_features};
+                                          .audio_features = t->audio_features,
+                                          .width = t->width,
+                                          .height = t->height,
+                                          .bitrate_bps = t->max_bitrate_bps};
         err = lk_signal_add_track(&s->signal, now, &announce, t->tag);
         if (err)
             free_local(s, t);
@@ -161,6 +184,18 @@ lk_err lk_session_publish_audio(lk_session *s, lk_usec now, uint64_t id, const l
     t->op = op;
     lk_session_pump(s);
     return LK_OK;
+}
+
+lk_err lk_session_publish_audio(lk_session *s, lk_usec now, uint64_t id, const lk_session_publish *p)
+{
+    if (p->sample_rate == 0 || p->channels == 0)
+        return LK_ERR_INVALID;
+    return publish(s, now, id, p, LK_MEDIA_KIND_AUDIO);
+}
+
+lk_err lk_session_publish_video(lk_session *s, lk_usec now, uint64_t id, const lk_session_publish *p)
+{
+    return publish(s, now, id, p, LK_MEDIA_KIND_VIDEO);
 }
 
 static void fail_publish(lk_session *s, lk_session_local_track *t, const lk_error *why)
@@ -180,8 +215,11 @@ static void on_track_named(lk_session *s, lk_session_local_track *t, const lk_er
         return;
     }
     t->pub = lk_session_add_pub(s, s->local, info);
-    const lk_pc_section section = {
-        .kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_SENDONLY, .stream = "-", .track = t->cid};
+    const lk_pc_section section = {.kind = t->video ? LK_MEDIA_KIND_VIDEO : LK_MEDIA_KIND_AUDIO,
+                                   .direction = LK_PC_SENDONLY,
+                                   .stream = "-",
+                                   .track = t->cid,
+                                   .codec = t->video ? lk_video_sender_codec(t->video) : NULL};
     lk_err err = t->pub ? lk_pc_add_section(s->pc, &section, &t->section) : LK_ERR_LIMIT;
     if (err) {
         lk_error_set(&why, err, "publish: ", lk_err_text(err), (const char *)NULL);
@@ -231,6 +269,7 @@ static void published(lk_session *s, lk_session_local_track *t)
     lk_session_op *op = t->op;
     t->state = LK_SESSION_LOCAL_PUBLISHED;
     t->op = NULL;
+    lk_session_share_rate(s);
     lk_session_event *ev = op ? lk_session_op_done(s, op, NULL) : &s->nowhere;
     ev->participant_id = s->local->id;
     ev->publication_id = t->pub->id;
@@ -307,7 +346,10 @@ void lk_session_on_server_unpublish(lk_session *s, const char *sid)
 static void apply_mute(lk_session *s, lk_session_local_track *t, bool muted)
 {
     t->muted = muted;
-    lk_audio_sender_set_muted(t->sender, s->now, muted);
+    if (t->video)
+        lk_video_sender_set_muted(t->video, muted);
+    else
+        lk_audio_sender_set_muted(t->sender, s->now, muted);
     if (t->pub)
         t->pub->muted = muted;
     if (t->state != LK_SESSION_LOCAL_PUBLISHED)

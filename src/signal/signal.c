@@ -133,6 +133,16 @@ lk_err lk_signal_add_track(lk_signal *s, lk_usec now, const lk_signal_track *tra
     for (int bit = 0; bit < 32; bit++)
         if (track->audio_features >> bit & 1)
             features[add.n_audio_features++] = (Livekit__AudioTrackFeature)bit;
+    Livekit__VideoLayer layer = LIVEKIT__VIDEO_LAYER__INIT, *layers[] = {&layer};
+    if (track->kind == LK_MEDIA_KIND_VIDEO) {
+        add.has_width = add.has_height = layer.has_width = layer.has_height = layer.has_bitrate = layer.has_quality = 1;
+        add.width = layer.width = track->width;
+        add.height = layer.height = track->height;
+        layer.bitrate = track->bitrate_bps;
+        layer.quality = LIVEKIT__VIDEO_QUALITY__HIGH;
+        add.n_layers = 1;
+        add.layers = layers;
+    }
     err = lk_str_copy(r->cid, sizeof r->cid, lk_str_of(track->cid)) ? lk_signal_send(s, &message) : LK_ERR_INVALID;
     if (err)
         lk_release(s->env, r, sizeof *r);

@@ -90,6 +90,7 @@ typedef struct lk_signal_track {
     lk_track_source source;
     bool muted, disable_dtx, disable_red, stereo;
     uint32_t audio_features; /* bit (1 << lk_audio_feature) */
+    uint32_t width, height, bitrate_bps; /* video: its one layer */
 } lk_signal_track;
 /* Ended by exactly one REQUEST_DONE with this tag (not 0): after 10 s, or 5 s for metadata, at the latest. On an error
  * nothing was queued and no event follows. */

@@ -66,7 +66,7 @@ def code_that_fills():
 def is_set(code, field):
     """An assignment through a pointer or member, or a text built in place."""
     place = rf"\w(?:->|\.){field}\b"
-    return bool(re.search(rf"{place}(?:\[\w+\])?\s*(?:[+|]?=[^=]|=\s|\+\+)", code) or re.search(rf"JOIN\([\w.>-]*{place}", code)
+    return bool(re.search(rf"{place}(?:\[\w+\])?\s*(?:[+|]?=[^=]|=\s|\+\+)", code) or re.search(rf"(?:JOIN|lk_str_copy)\([\w.>-]*{place}", code)
                 or re.search(rf", [\w.>-]*{place}\)", code))
 
 
