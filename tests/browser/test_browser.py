@@ -10,7 +10,7 @@ from partner import draw_number, message, read_number
 from stage import Partner
 
 # The harness is proven with the library that has it all; ours takes its place with each part that it carries.
-VIDEO, DATA, EVERYTHING = ["stock"], ["stock"], ["stock"]
+VIDEO, DATA, EVERYTHING = ["ours"], ["stock"], ["stock"]
 BLOCKS_PER_SECOND = 50  # the instruments on both sides give loudness in blocks of 20 ms
 
 
