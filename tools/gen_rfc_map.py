@@ -9,6 +9,8 @@ import re
 import sys
 
 TITLES = {
+    "RFC5061": "SCTP address configuration (extension list)", "RFC7053": "SCTP SACK-IMMEDIATELY", "RFC7496": "SCTP partial reliability policies",
+    "RFC9653": "SCTP zero checksum",
     "RFC1123": "Requirements for hosts", "RFC2198": "RTP payload for redundant audio data (RED)",
     "RFC3264": "Offer/answer model", "RFC3389": "Comfort noise payload", "RFC3550": "RTP and RTCP",
     "RFC3551": "RTP profile for audio and video", "RFC3611": "RTCP extended reports", "RFC3711": "SRTP",
