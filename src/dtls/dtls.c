@@ -367,11 +367,31 @@ lk_err lk_dtls_start(lk_dtls *d, lk_usec now, lk_dtls_role role)
     return LK_OK;
 }
 
+/* Whether the datagram is a train of whole records of DTLS 1.x. An encrypted record shorter than what its cipher adds is
+ * none either: OpenSSL takes one for a mistake of its own and from then on refuses everything. [RFC6347 s4.1] */
+static bool holds_records(const lk_dtls *d, const uint8_t *data, size_t len)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher((SSL *)d->ssl);
+    bool chacha = cipher && SSL_CIPHER_get_cipher_nid(cipher) == NID_chacha20_poly1305;
+    size_t least = chacha ? 16 : 24; /* [RFC7905 s2]: a tag; [RFC5288 s3]: a nonce of 8 bytes, too */
+    lk_rd r = lk_rd_of(data, len);
+    do {
+        uint8_t type = lk_rd_u8(&r);
+        uint16_t version = lk_rd_u16(&r), epoch = lk_rd_u16(&r);
+        (void)lk_rd_take(&r, 6); /* sequence number */
+        size_t size = lk_rd_u16(&r);
+        (void)lk_rd_take(&r, size);
+        if (r.bad || type < 20 || type > 25 || version >> 8 != 0xfe || (epoch && size < least))
+            return false;
+    } while (lk_rd_left(&r));
+    return true;
+}
+
 void lk_dtls_input(lk_dtls *d, lk_usec now, const uint8_t *data, size_t len)
 {
     bool open = d->state == LK_DTLS_STATE_CONNECTING || d->state == LK_DTLS_STATE_UNVERIFIED ||
                 d->state == LK_DTLS_STATE_CONNECTED;
-    if (!open || len < 13 || data[0] < 20 || data[0] > 63) {
+    if (!open || !holds_records(d, data, len)) {
         d->dropped++;
         return;
     }
@@ -389,6 +409,8 @@ void lk_dtls_input(lk_dtls *d, lk_usec now, const uint8_t *data, size_t len)
         int why = SSL_get_error((SSL *)d->ssl, r);
         if (r <= 0 && (why == SSL_ERROR_ZERO_RETURN || (SSL_get_shutdown((SSL *)d->ssl) & SSL_RECEIVED_SHUTDOWN)))
             finish(d, LK_DTLS_EV_CLOSED, LK_OK);
+        else if (!SSL_has_pending((SSL *)d->ssl))
+            d->dropped++; /* forged, or a flight we have had: OpenSSL says of neither anything */
         ERR_clear_error();
         d->in = (lk_bytes){0};
     }

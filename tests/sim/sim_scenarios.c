@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/sim.h"
 
-
 #include <math.h>
+
+#include "pc/pc_internal.h"
 
 static void both_links(sim_world *w, const sim_link *l) { w->links[0] = w->links[1] = *l; }
 
@@ -235,6 +236,59 @@ static void audio_through_an_outage(sim_world *w)
     SIM_CHECK(w, after.concealed_samples == before.concealed_samples);
 }
 
+/* ---- junk ------------------------------------------------------------------------------------------------------- */
+
+enum { JUNK = 40 }; /* datagrams to each peer every 10 ms */
+
+/* Every kind of first byte, half of them said to come from the other peer. */
+static void throw_junk(sim_world *w, lk_prng *dice, sim_peer *p)
+{
+    uint8_t bytes[1400];
+    for (uint32_t i = 0; i < JUNK; i++) {
+        const lk_addr stranger = lk_addr_v4(198, 51, 100, (uint8_t)lk_prng_next(dice), (uint16_t)lk_prng_next(dice));
+        const lk_datagram d = {p->address, i & 1 ? stranger : w->peers[1 - p->index].outside, bytes,
+                               1 + lk_prng_next(dice) % sizeof bytes};
+        (void)lk_prng_fill(dice, bytes, sizeof bytes);
+        if (i % 8 == 0) { /* as near to the real thing as one comes without its secrets */
+            static const uint8_t heads[][4] = {{0, 1, 0, 12}, {1, 1, 0, 12}, {22, 0xfe, 0xfd, 0}, {23, 0xfe, 0xfd, 0},
+                                               {0x80, 111, 0, 1}, {0x80, 63, 0, 1}, {0x81, 201, 0, 7}, {0x8f, 205, 0, 3}};
+            memcpy(bytes, heads[lk_prng_next(dice) % LK_LEN(heads)], 4);
+        }
+        lk_pc_input(p->pc, w->now, &d);
+    }
+}
+
+static uint64_t dropped(const sim_peer *p) { return p->pc->dropped + p->pc->ice.dropped + p->pc->dtls.dropped; }
+
+static void junk_on_every_port(sim_world *w)
+{
+    lk_prng dice;
+    lk_prng_init(&dice, lk_prng_next(&w->dice));
+    both_links(w, &(sim_link){.delay = LK_MSEC(20)});
+    if (!start_audio(w))
+        return;
+    sim_run(w, w->now + LK_SEC(2), NULL);
+    uint64_t before[2], thrown = 0, pairs[2];
+    for (int i = 0; i < 2; i++) {
+        before[i] = dropped(&w->peers[i]);
+        pairs[i] = w->peers[i].pc->ice.pairs.count;
+    }
+    for (int round = 0; round < 500; round++) {
+        for (int i = 0; i < 2; i++)
+            throw_junk(w, &dice, &w->peers[i]);
+        thrown += JUNK;
+        sim_run(w, w->now + LK_MSEC(10), NULL);
+    }
+    for (int i = 0; i < 2; i++) {
+        sim_peer *p = &w->peers[i];
+        lk_stats_InboundRtpStream s = sim_inbound(p);
+        SIM_CHECK(w, dropped(p) - before[i] == thrown);
+        SIM_CHECK(w, p->pc->ice.pairs.count == pairs[i]);
+        SIM_CHECK(w, lk_pc_state_of(p->pc) == LK_PC_STATE_CONNECTED && p->reconnects == 0 && p->disconnected_at == LK_NEVER);
+        SIM_CHECK(w, s.concealed_samples - s.silent_concealed_samples == 0 && p->frames_heard > 690);
+    }
+}
+
 const sim_scenario sim_scenarios[] = {
     {"establish_clean", establish_clean, 0, 0, 0},
     {"establish_slow", establish_slow, 0, 0, 0},
@@ -256,5 +310,6 @@ const sim_scenario sim_scenarios[] = {
     {"audio_disorder", audio_disorder, 0, 1, 1},
     {"audio_over_a_thin_pipe", audio_over_a_thin_pipe, 0, 0, 0},
     {"audio_through_an_outage", audio_through_an_outage, 1, 0, 0},
+    {"junk_on_every_port", junk_on_every_port, 0, 0, 0},
 };
 const size_t sim_scenario_count = LK_LEN(sim_scenarios);
