@@ -100,6 +100,7 @@ const look = (track, sid) => {
       }
       pen.drawImage(video, 0, 0);
       const strip = canvas.height / 2;
+      record.size = [canvas.width, canvas.height];
       const number = read(pen.getImageData(0, 0, canvas.width, strip).data, canvas.width, canvas.height);
       if (number === null) {
         record.unreadable += 1;
@@ -288,7 +289,9 @@ const orders = {
   see(text) {
     const [sid, forget] = text.split(' ');
     const record = seen.get(sid);
-    tell('see', { sid, frames: record.frames.map(([ms, number]) => [ms / 1000, number]), unreadable: record.unreadable });
+    tell('see', {
+      sid, frames: record.frames.map(([ms, number]) => [ms / 1000, number]), unreadable: record.unreadable, size: record.size,
+    });
     if (forget) Object.assign(record, { frames: [], unreadable: 0 });
   },
 

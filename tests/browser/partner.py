@@ -37,19 +37,19 @@ def read_number(luma):
     return number
 
 
-def draw_number(number):
+def draw_number(number, width=WIDTH, height=HEIGHT):
     """The same as I420: bits and their opposites above, stripes in motion below."""
-    luma = np.empty((HEIGHT, WIDTH), np.uint8)
+    luma = np.empty((height, width), np.uint8)
     bits = np.array([number >> (COLUMNS - 1 - i) & 1 for i in range(COLUMNS)], bool)
-    row = np.repeat(bits, -(-WIDTH // COLUMNS))[:WIDTH]
-    luma[:HEIGHT // 4] = np.where(row, 235, 16)
-    luma[HEIGHT // 4:HEIGHT // 2] = np.where(row, 16, 235)
-    luma[HEIGHT // 2:] = (60 + (np.arange(HEIGHT // 2) // 20 * 37 + number * 3) % 120)[:, None]
-    at = number * 8 % (WIDTH - 60)
-    luma[HEIGHT * 2 // 3:HEIGHT * 2 // 3 + 60, at:at + 60] = 210
-    chroma = np.full((2, HEIGHT // 2, WIDTH // 2), 128, np.uint8)
-    chroma[0, HEIGHT // 4:] = 100 + number % 60
-    return rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.I420, luma.tobytes() + chroma.tobytes())
+    row = np.repeat(bits, -(-width // COLUMNS))[:width]
+    luma[:height // 4] = np.where(row, 235, 16)
+    luma[height // 4:height // 2] = np.where(row, 16, 235)
+    luma[height // 2:] = (60 + (np.arange(height - height // 2) // 20 * 37 + number * 3) % 120)[:, None]
+    at = number * 8 % (width - 60)
+    luma[height * 2 // 3:height * 2 // 3 + 60, at:at + 60] = 210
+    chroma = np.full((2, height // 2, width // 2), 128, np.uint8)
+    chroma[0, height // 4:] = 100 + number % 60
+    return rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, luma.tobytes() + chroma.tobytes())
 
 
 def message(number, size):
@@ -120,25 +120,30 @@ class Partner(participant.Participant):
         if forget:
             self.frames[sid].update(frames=[], unreadable=0)
 
-    async def order_draw(self, rate):
+    async def order_draw(self, text):
+        rate, _, simulcast = text.partition(" ")
         source = rtc.VideoSource(WIDTH, HEIGHT)
         track = rtc.LocalVideoTrack.create_video_track("picture", source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, video_codec=rtc.VideoCodec.VP8,
-                                          simulcast=False)
+                                          simulcast=simulcast == "simulcast")
         options.video_encoding.max_framerate = float(rate)
         options.video_encoding.max_bitrate = 1_000_000
         publication = await self.room.local_participant.publish_track(track, options)
-        self.picture = {"source": source, "track": track, "publication": publication, "number": 0}
+        self.picture = {"source": source, "track": track, "publication": publication, "number": 0,
+                        "size": (WIDTH, HEIGHT)}
         self.drawing = asyncio.create_task(self.paint(1 / float(rate)))
         tell("published", sid=publication.sid, kind="video")
 
     async def paint(self, interval):
         due = time.monotonic()
         while True:
-            self.picture["source"].capture_frame(draw_number(self.picture["number"]))
+            self.picture["source"].capture_frame(draw_number(self.picture["number"], *self.picture["size"]))
             self.picture["number"] += 1
             due += interval
             await asyncio.sleep(max(0, due - time.monotonic()))
+
+    async def order_resize(self, text):
+        self.picture["size"] = tuple(map(int, text.split()))
 
     async def order_count(self, _):
         tell("count", number=self.picture["number"])
