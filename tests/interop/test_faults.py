@@ -2,6 +2,8 @@
 """What goes wrong between a user and a server: each ends in time, once, and with the reason."""
 import contextlib
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import time
@@ -41,6 +43,14 @@ def test_token_is_refused(server, room, case, status, reason):
     assert line["seconds"] < 2, "a refusal is not tried again"
 
 
+def test_a_long_token_is_cut_out_of_the_reason_whole(server, room):
+    """The server repeats what it was given; an error holds a few words of it at most."""
+    token = peers.token("alice", room, metadata="m" * 3000, secret="another-secret-0123456789abcdefghij")
+    line = refused(server.url, token)
+    assert "401" in line["text"] and len(line["text"]) < 300
+    assert not any(token[at:at + 12] in line["text"] for at in range(len(token) - 12))
+
+
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1:1", "ws://", "ws://127.0.0.1:99999", "ws://[::1"])
 def test_bad_url(room, url):
     assert refused(url, peers.token("alice", room))["seconds"] < 5
@@ -67,6 +77,25 @@ def test_host_that_never_answers(room):
     with silent_host() as url:
         line = refused(url, peers.token("alice", room), timeout=1)
     assert 0.9 < line["seconds"] < 4 + SLACK, "(1 + 3 retries) x 1 s"
+
+
+def test_host_that_never_answers_by_default(room):
+    with silent_host() as url:
+        line = refused(url, peers.token("alice", room))
+    assert 19 < line["seconds"] < 20 + SLACK, "(1 + 3 retries) x 5 s"
+
+
+def test_resolver_that_never_answers(room):
+    with world.World() as net:
+        net.up.blocked = net.down.blocked = True
+        here = pathlib.Path("/etc/netns") / net.clients  # what `ip netns exec` puts in the place of /etc
+        here.mkdir(parents=True)
+        try:
+            (here / "resolv.conf").write_text(f"nameserver {net.address}\n")
+            line = refused("ws://somebody.example:7880", peers.token("alice", room), timeout=1, netns=net.clients)
+        finally:
+            shutil.rmtree(here)
+    assert line["seconds"] < 4 + SLACK, line
 
 
 def test_host_that_drops_everything(room):

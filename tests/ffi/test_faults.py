@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is pending when the server dies, and what is asked of rooms and tracks that are over: one answer each."""
+import ctypes
+import os
+import signal
+
+import peers
+from test_audio import capture, error_of, new_source, new_track
+from test_rooms import Joined
+
+
+def answers(lib, name, response):
+    return [e for e in lib.events if e.WhichOneof("message") == name and getattr(e, name).async_id == response.async_id]
+
+
+def test_every_call_pending_at_a_dead_server_is_answered_once(lib, room):
+    with peers.Server() as server:
+        alice = Joined(lib, server, room, "alice")
+        source, published = new_track(lib)
+        sid = alice.publish(published).publication.info.sid
+        alice.event("local_track_published")
+        _, fresh = new_track(lib)
+        os.kill(server.process.pid, signal.SIGSTOP)  # so that none of these can be answered
+        me = {"local_participant_handle": alice.me}
+        pending = [(name, lib.request(name, **fields)) for name, fields in (
+            ("set_local_metadata", {**me, "metadata": "m"}), ("set_local_name", {**me, "name": "n"}),
+            ("set_local_attributes", {**me, "attributes": [{"key": "k", "value": "v"}]}),
+            ("publish_track", {**me, "track_handle": fresh, "options": {"source": 2}}),
+            ("unpublish_track", {**me, "track_sid": sid, "stop_on_unpublish": True}),
+            ("get_stats", {"track_handle": published}), ("get_session_stats", {"room_handle": alice.room}))]
+        pending.append(("capture_audio_frame", capture(lib, source, 3000)[0]))
+        server.kill()
+        assert alice.event("disconnected", seconds=60).HasField("reason")
+        alice.event("eos")
+        late = [("set_local_name", lib.request("set_local_name", **me, name="late")),
+                ("publish_track", lib.request("publish_track", **me, track_handle=fresh, options={"source": 2})),
+                ("disconnect", lib.request("disconnect", room_handle=alice.room))]
+        for name, response in pending + late:
+            lib.callback_of(name, response, 30)
+    for name in ("set_local_metadata", "set_local_name", "set_local_attributes", "publish_track"):
+        assert lib.callback_of(name, dict(pending)[name]).error, name
+    lib.dispose()  # whatever was still to come has come
+    for name, response in pending + late:
+        assert len(answers(lib, name, response)) == 1, name
+    assert [alice.names().count(name) for name in ("disconnected", "eos")] == [1, 1]
+    assert alice.names()[-1] == "eos"
+
+
+def test_statistics_of_what_is_over_are_an_error(lib, server, room):
+    """The stock library rejects some of these and leaves others without an answer; ours calls back, every time."""
+    alice, bob = Joined(lib, server, room, "alice"), Joined(lib, server, room, "bob")
+    _, track = new_track(lib)
+    _, never = new_track(lib)
+    sid = alice.publish(track).publication.info.sid
+    remote = bob.event("track_subscribed").track.handle.id
+
+    def stats(name, **fields):
+        return lib.callback_of(name, lib.request(name, **fields))
+    assert stats("get_stats", track_handle=never).error == "room failure: no transceiver found for track"
+    for handle in (track, remote):
+        assert not stats("get_stats", track_handle=handle).error
+    unpublished = lib.request("unpublish_track", local_participant_handle=alice.me, track_sid=sid, stop_on_unpublish=True)
+    assert not lib.callback_of("unpublish_track", unpublished).error
+    bob.event("track_unsubscribed")
+    assert stats("get_stats", track_handle=track).error == "room failure: no transceiver found for track"
+    over = stats("get_stats", track_handle=remote)
+    assert not over.error and not over.stats, "as the stock library: an empty list"
+    start = len(lib.events)
+    assert not alice.publish(track).error
+    remote = bob.event("track_subscribed", start).track.handle.id
+    for one in (alice, bob):
+        one.disconnect()
+    assert stats("get_stats", track_handle=track).error and stats("get_stats", track_handle=remote).error
+    for one in (alice, bob):
+        callback = stats("get_session_stats", room_handle=one.room)
+        assert callback.WhichOneof("message") == "error" and callback.error
+
+
+def test_a_frame_longer_than_a_minute_is_refused_unread(lib):
+    """The length is a lie: reading that many samples would end the process."""
+    source = new_source(lib)
+    keep = (ctypes.c_int16 * 32)()
+    response = lib.request("capture_audio_frame", source_handle=source, buffer={
+        "data_ptr": ctypes.addressof(keep), "num_channels": 1, "sample_rate": 48000, "samples_per_channel": 2 ** 31 - 1})
+    assert lib.callback_of("capture_audio_frame", response).error
+    assert error_of(lib, capture(lib, source, 10)[0]) == ""
