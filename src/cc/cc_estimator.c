@@ -28,6 +28,8 @@
 #define LOSS_HIGH 0.10
 #define LOSS_LOW 0.02
 #define LOSS_JUDGE_MIN 20 /* packets */
+#define LOSS_PROVED_USEC LK_SEC(20) /* how long loss is believed to be congestion once it was seen to be */
+#define LOSS_PROVE_MIN 50
 #define SILENCE_USEC LK_SEC(1)
 #define REMB_USEC LK_SEC(10)
 #define PASSED_MAX LK_MSEC(500)
@@ -101,6 +103,7 @@ void lk_estimator_init(lk_estimator *e, const lk_env *env, const lk_estimator_co
     uint64_t max = LK_CLAMP(c.max_bps ? c.max_bps : MAX_BPS, min, LIMIT_HIGH_BPS);
     *e = (lk_estimator){.env = env, .min_bps = (double)min, .max_bps = (double)max, .pace = PACE_START,
                         .adapted_at = now, .lowered_at = now - LK_SEC(10), .calm_at = now, .loss_at = now,
+                        .loss_proved_at = now - LOSS_PROVED_USEC,
                         .base_delay_usec = LK_NEVER, .base_before_usec = LK_NEVER, .base_at = now, .queue_at = now,
                         .feedback_at = LK_NEVER, .report_at = LK_NEVER, .silent_at = LK_NEVER};
     e->target_bps = (double)LK_CLAMP(c.start_bps ? c.start_bps : START_BPS, min, max);
@@ -195,6 +198,8 @@ static double judge_loss(lk_estimator *e, lk_usec now, double acked)
             set_target(e, LK_MAX(e->target_bps, e->loss_rate_bps));
         } else {
             e->capacity_bps = e->target_bps;
+            if (p - e->loss_own < LOSS_LOW && told >= LOSS_PROVE_MIN)
+                e->loss_proved_at = now;
         }
     }
     if (p < e->loss_own)
@@ -210,7 +215,10 @@ static double judge_loss(lk_estimator *e, lk_usec now, double acked)
         e->pace = PACE_AGAIN;
         return 0;
     }
-    return excess > LOSS_LOW ? 0.5 : 1;
+    if (excess <= LOSS_LOW)
+        return 1;
+    bool proved = now - e->loss_proved_at < LOSS_PROVED_USEC && e->target_bps > NEAR_LOW * e->loss_rate_bps;
+    return proved ? 0 : 0.5;
 }
 
 void lk_estimator_sent(lk_estimator *e, lk_usec now, size_t bytes)

@@ -3,6 +3,7 @@
 
 #define BYTE_USEC 8000000u      /* one byte at one bit per second */
 #define RATE_MAX 10000000000u   /* keeps the products below in 64 bits */
+#define DEBT_USEC LK_MSEC(100)
 #define QUEUE_DRAIN_SECONDS 2u  /* what waits is out after this time, whatever the rate */
 
 typedef struct queued {
@@ -31,13 +32,18 @@ static uint64_t effective_bps(const lk_pacer *p)
     return LK_MIN(LK_MAX(p->rate_bps, p->queued_bytes * 8 / QUEUE_DRAIN_SECONDS), RATE_MAX);
 }
 
+static int64_t bytes_in(const lk_pacer *p, lk_usec time)
+{
+    return (int64_t)(effective_bps(p) * (uint64_t)time / BYTE_USEC);
+}
+
 static void refill(lk_pacer *p, lk_usec now)
 {
     if (now <= p->refilled_at)
         return;
     uint64_t passed = (uint64_t)LK_MIN(now - p->refilled_at, LK_SEC(1)), rate = effective_bps(p);
     uint64_t credit = rate * passed + p->part;
-    int64_t most = (int64_t)(rate * (uint64_t)LK_PACER_BURST_USEC / BYTE_USEC);
+    int64_t most = bytes_in(p, LK_PACER_BURST_USEC + LK_PACER_WAKE_USEC);
     p->part = credit % BYTE_USEC;
     p->budget_bytes = LK_MIN(p->budget_bytes + (int64_t)(credit / BYTE_USEC), LK_MAX(most, 1));
     p->refilled_at = now;
@@ -59,14 +65,17 @@ lk_err lk_pacer_push(lk_pacer *p, lk_usec now, lk_pacer_class c, void *packet, s
     return err;
 }
 
-/* The first packet of a burst leaves on any budget, as a full one may be more than is ever kept; the others have to fit. */
+/* The first packet of a burst leaves on any budget, as a full one may be more than is ever kept; the others have to fit
+ * into the burst. */
 static bool may_send(const lk_pacer *p, size_t c)
 {
     if (c == LK_PACER_AUDIO || p->rate_bps == 0)
         return true;
     lk_queue q = p->queues[c];
     const queued *next = lk_queue_peek(&q, 0);
-    return p->budget_bytes > 0 && next && (p->burst_at != p->refilled_at || (int64_t)next->bytes <= p->budget_bytes);
+    return p->budget_bytes > 0 && next &&
+           (p->burst_at != p->refilled_at ||
+            p->burst_bytes + (int64_t)next->bytes <= bytes_in(p, LK_PACER_BURST_USEC));
 }
 
 static void take(lk_pacer *p, size_t c, void **packet)
@@ -74,9 +83,14 @@ static void take(lk_pacer *p, size_t c, void **packet)
     queued q;
     if (!lk_queue_pop(&p->queues[c], &q))
         return;
+    /* Audio beyond the rate is not to be paid for long after: the debt it makes is bounded. */
+    int64_t least = LK_MIN(p->budget_bytes, -bytes_in(p, DEBT_USEC));
     p->budget_bytes -= (int64_t)q.bytes;
+    if (c == LK_PACER_AUDIO)
+        p->budget_bytes = LK_MAX(p->budget_bytes, least);
     if (c != LK_PACER_AUDIO) {
         p->queued_bytes -= q.bytes;
+        p->burst_bytes = (int64_t)q.bytes + (p->burst_at == p->refilled_at ? p->burst_bytes : 0);
         p->burst_at = p->refilled_at;
     }
     *packet = q.packet;

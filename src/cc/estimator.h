@@ -50,7 +50,7 @@ typedef struct lk_estimator {
     lk_usec base_delay_usec, base_before_usec, base_at; /* least one-way delay, this period and the one before */
     lk_usec queue_usec, queue_at; /* what the last feedback's delay had above that; since when it is long and still */
     double loss_own, loss_tested, loss_rate_bps; /* the path's own share; under test since, at which rate */
-    lk_usec loss_at;                             /* not judged before */
+    lk_usec loss_at, loss_proved_at;             /* not judged before; seen to be congestion */
     bool loss_testing;
     lk_usec rtt_usec, feedback_at, report_at, silent_at; /* silent_at: when the target falls next */
 } lk_estimator;

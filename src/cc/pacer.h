@@ -5,7 +5,7 @@
  * Out:     the same pointers in sending order.
  * Owner:   by value in the peer connection; the pointers stay the caller's. Loop thread.
  * Limits:  per class a fixed number of packets (config), full: refused. Queues grow on first use. Unused budget is kept
- *          for 8 ms at most, and a burst of all but audio is no larger or a single packet: with a rate a quarter above the
+ *          for 13 ms; at most 8 ms of it, or one packet, leave at once of all but audio: with a rate a quarter above the
  *          estimate, 10 ms of the estimate. What waits in the video queue longer than 2 s raises the rate.
  * Deviates: audio is never held back: it is given out at once and only charged to the budget.
  */
@@ -32,6 +32,7 @@ typedef struct lk_pacer {
     uint64_t rate_bps;
     int64_t budget_bytes; /* negative: debt */
     lk_usec refilled_at, burst_at; /* burst_at: when one of all but audio left last */
+    int64_t burst_bytes;           /* how much of it */
     uint64_t part;  /* of a byte not yet credited, in bit * usec */
 } lk_pacer;
 

@@ -89,3 +89,66 @@ LK_TEST(a_long_queue_is_out_in_two_seconds_or_so)
     CHECK(p.queued_bytes == 0 && lk_pacer_deadline(&p) == LK_NEVER);
     lk_pacer_deinit(&p);
 }
+
+LK_TEST(bursts_are_bounded_wake_ups_are_5_ms_apart_and_the_rate_is_kept)
+{
+    static const uint64_t rates[] = {100000, 375000, 1000000, 1800000, 2500000, 4000000, 10000000, 50000000};
+    for (size_t i = 0; i < LK_LEN(rates) && !lk_test_oom(); i++) {
+        for (lk_usec late = 0; late <= LK_MSEC(2); late += LK_MSEC(1)) {
+            lk_pacer p;
+            lk_pacer_class c;
+            void *packet;
+            lk_prng prng;
+            lk_prng_init(&prng, i);
+            lk_pacer_init(&p, env, &(lk_pacer_config){.rate_bps = rates[i]}, 0);
+            uint64_t sent = 0, worst = 0, wakes = 0, allowed = LK_MAX(rates[i] / 1000, 1200); /* 8 ms */
+            lk_usec now = 0;
+            while (now < LK_SEC(10)) {
+                while (p.queued_bytes < LK_MIN(rates[i] / 16, 200000)) { /* waits half a second at most: changes no rate */
+                    size_t bytes = 200 + lk_prng_next(&prng) % 1001;
+                    if (!CHECK_OK(lk_pacer_push(&p, now, LK_PACER_VIDEO, (void *)(uintptr_t)bytes, bytes)))
+                        break;
+                }
+                uint64_t burst = 0;
+                while (lk_pacer_poll(&p, now, &c, &packet))
+                    burst += (uintptr_t)packet;
+                worst = LK_MAX(worst, burst);
+                sent += burst;
+                wakes++;
+                lk_usec next = lk_pacer_deadline(&p);
+                if (!CHECK(next >= now + LK_PACER_WAKE_USEC))
+                    break;
+                now = next + late;
+            }
+            CHECK(worst <= allowed);
+            CHECK(wakes <= 2001);
+            uint64_t bps = sent * 8 / 10;
+            CHECK(bps <= rates[i] * 101 / 100 + 2000);
+            if (!CHECK(bps >= rates[i] * (late < LK_MSEC(2) ? 93 : 80) / 100))
+                CHECK_EQ(bps, rates[i]);
+            while (lk_pacer_pop(&p, &packet))
+                ;
+            lk_pacer_deinit(&p);
+        }
+    }
+}
+
+LK_TEST(audio_beyond_the_rate_does_not_lock_video_out_for_long)
+{
+    lk_pacer p;
+    lk_pacer_class c;
+    void *packet;
+    lk_pacer_init(&p, env, &(lk_pacer_config){.rate_bps = 30000}, 0);
+    bool full = true;
+    for (lk_usec now = 0; now < LK_SEC(10); now += LK_MSEC(20)) { /* 80 kbit/s */
+        full = lk_pacer_push(&p, now, LK_PACER_AUDIO, packets, 200) == LK_OK && full;
+        while (lk_pacer_poll(&p, now, &c, &packet))
+            ;
+    }
+    if (lk_pacer_push(&p, LK_SEC(10), LK_PACER_VIDEO, packets, 1200) == LK_OK)
+        CHECK(lk_pacer_deadline(&p) <= LK_SEC(10) + LK_MSEC(200));
+    CHECK(full || lk_test_oom());
+    while (lk_pacer_pop(&p, &packet))
+        ;
+    lk_pacer_deinit(&p);
+}
