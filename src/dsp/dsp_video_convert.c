@@ -218,6 +218,12 @@ static void turn_over(side *a)
     }
 }
 
+/* Two rows share one of chroma, from the top. Of an odd height they must be paired as they lie on that side. */
+static bool halves_rows(lk_video_format f)
+{
+    return f == LK_VIDEO_I420 || f == LK_VIDEO_I420A || f == LK_VIDEO_I010 || f == LK_VIDEO_NV12;
+}
+
 static bool run(const side *to, const side *from)
 {
     int w = (int)from->width, h = (int)from->height;
@@ -280,7 +286,7 @@ lk_err lk_video_convert(lk_picture *to, const lk_env *env, const lk_video_view *
         return LK_ERR_INVALID;
     side a = side_of_view(from), b = side_of_picture(to);
     if (flip_y)
-        turn_over(&a);
+        turn_over(halves_rows(a.format) && !halves_rows(b.format) ? &b : &a);
     lk_err err = !is_one_step(a.format, b.format) ? run_twice(&b, env, &a) : run(&b, &a) ? LK_OK : LK_ERR_INTERNAL;
     to->rotation = from->rotation;
     to->timestamp_usec = from->timestamp_usec;

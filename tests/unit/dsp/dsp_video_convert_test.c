@@ -262,6 +262,46 @@ LK_TEST(convert_round_trips_of_every_pair_lose_little_and_flips_are_flips)
     lk_picture_pool_unref(pool);
 }
 
+/* Rows in pairs of another colour: of an odd height the last has none to share with, flipped or not. */
+LK_TEST(convert_flips_odd_heights_row_by_row)
+{
+    static const lk_video_format formats[] = {LK_VIDEO_I420, LK_VIDEO_I420A, LK_VIDEO_NV12, LK_VIDEO_I010};
+    lk_picture_pool *pool;
+    if (lk_picture_pool_new(&pool, env) != LK_OK)
+        return;
+    lk_err err = LK_OK;
+    for (size_t f = 0; f < LK_LEN(formats) && err == LK_OK; f++) {
+        for (int to = 0; to < LK_VIDEO_FORMATS && err == LK_OK; to++) {
+            bool pairs = to == LK_VIDEO_I420 || to == LK_VIDEO_I420A || to == LK_VIDEO_I010 || to == LK_VIDEO_NV12;
+            if (pairs || !is_due((int)formats[f], to))
+                continue;
+            lk_picture *a = NULL, *b = NULL, *c = NULL;
+            err = lk_picture_new(&a, pool, formats[f], 18, 7);
+            if (err == LK_OK)
+                err = lk_picture_new(&b, pool, (lk_video_format)to, 18, 7);
+            if (err == LK_OK)
+                err = lk_picture_new(&c, pool, (lk_video_format)to, 18, 7);
+            if (err == LK_OK) {
+                for (uint32_t y = 0; y < 7; y++) {
+                    for (uint32_t x = 0; x < 18; x++)
+                        pixel_set(a, x, y, &colours[2 + y / 2 % 3], 255);
+                }
+                lk_video_view v = lk_picture_view(a);
+                err = lk_video_convert(b, env, &v, false);
+                if (err == LK_OK)
+                    err = lk_video_convert(c, env, &v, true);
+                if (err == LK_OK && !CHECK_EQ(difference(b, c, true), 0))
+                    lk_test_eq_str(lk_picture_format_name(formats[f]), lk_picture_format_name((lk_video_format)to), "odd", 7);
+            }
+            lk_picture_unref(a);
+            lk_picture_unref(b);
+            lk_picture_unref(c);
+        }
+    }
+    CHECK_OK(err);
+    lk_picture_pool_unref(pool);
+}
+
 /* Rows apart from each other, with marks between: what is outside of a row is neither read into the picture nor written. */
 LK_TEST(convert_takes_strides_longer_than_rows)
 {
