@@ -35,17 +35,20 @@ static plane_size size_of(const lk_video_view *v, uint32_t plane)
     return (plane_size){chroma ? half_width : v->width, 1, chroma ? half_height : v->height};
 }
 
-/* Bytes from row to row. Nothing said: as short as can be. I010: samples, but from Python bytes. */
-static uint64_t stride_of(const lk_video_view *v, plane_size size, uint32_t said)
+/* Bytes from row to row. Nothing said: as short as can be. I010: said in samples, but by the Python SDK in bytes; the
+ * size of the plane tells which (0: not known, then what is long enough for bytes is bytes). */
+static uint64_t stride_of(const lk_video_view *v, plane_size size, uint32_t said, uint64_t plane_bytes)
 {
-    uint64_t row = (uint64_t)size.samples * size.bytes;
-    return !said ? row : v->format == LK_VIDEO_I010 && said < row ? (uint64_t)said * 2 : said;
+    uint64_t row = (uint64_t)size.samples * size.bytes, of_samples = (uint64_t)said * 2;
+    if (!said || v->format != LK_VIDEO_I010)
+        return said ? said : row;
+    return said < row || (plane_bytes && plane_bytes >= of_samples * (size.rows - 1) + row) ? of_samples : said;
 }
 
 static const char *plane_from(lk_video_view *v, uint32_t plane, const Livekit__Proto__VideoBufferInfo__ComponentInfo *c)
 {
     plane_size size = size_of(v, plane);
-    uint64_t row = (uint64_t)size.samples * size.bytes, stride = stride_of(v, size, c->stride);
+    uint64_t row = (uint64_t)size.samples * size.bytes, stride = stride_of(v, size, c->stride, c->size);
     if (stride > UINT32_MAX)
         return "a stride is too large";
     if (stride >= row && c->size && c->size < stride * (size.rows - 1) + row)
@@ -60,7 +63,7 @@ static const char *planes_from_block(lk_video_view *v, uint64_t at, uint32_t sai
 {
     for (uint32_t i = 0; at && i < planes_of(v->format); i++) {
         plane_size size = size_of(v, i);
-        uint64_t stride = stride_of(v, size, i == 0 ? said : 0);
+        uint64_t stride = stride_of(v, size, i == 0 ? said : 0, 0);
         if (stride > UINT32_MAX)
             return "a stride is too large";
         v->planes[i] = (const uint8_t *)(uintptr_t)at;
