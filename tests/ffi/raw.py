@@ -20,6 +20,8 @@ def path_of(library):
 
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_uint8), ctypes.c_size_t)
+# The stock library may still call after dispose has returned: what it calls must stay where it is.
+KEPT = []
 
 
 class Library:
@@ -39,6 +41,7 @@ class Library:
         self.events, self.logs = [], []
         self.changed = threading.Condition()
         self.callback = CALLBACK(self.on_event)
+        KEPT.append(self.callback)
         self.on = None
 
     def initialize(self, capture_logs=True):
