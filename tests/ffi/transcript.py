@@ -150,6 +150,9 @@ def tell(lib, server, room):
     _, track = new_track(lib)
     r.part("bob joins and is not ready yet")
     join("bob")
+    # Else alice may or may not see him become ACTIVE.
+    peers.wait_for(lambda: [p.state for p in server.call("room", "list_participants", "ListParticipantsRequest", room=room)
+                            .participants] == [2], 10, "the server to see bob as active")
     r.part("alice joins, then publishes")
     join("alice")
     ready("alice")
