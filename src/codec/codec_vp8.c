@@ -18,6 +18,8 @@
 #define BUFFER_START_MSEC 500
 #define BUFFER_AIM_MSEC 600
 #define DROP_BELOW_PERCENT 30
+#define CLOCK_HZ 90000
+#define INTERVAL_SHARE 16 /* of a new interval in the mean */
 
 typedef struct vpx_calls {
     vpx_codec_iface_t *(*vp8_cx)(void);
@@ -73,6 +75,8 @@ struct lk_video_encoder {
     vpx_codec_ctx_t ctx;
     vpx_codec_enc_cfg_t cfg;
     bool open, screen;
+    /* The library's clock: see pace(). 90 kHz. */
+    int64_t clock, last_pts, interval;
 };
 
 static void encoder_free(lk_video_encoder *e)
@@ -108,13 +112,15 @@ static lk_err encoder_new(lk_video_encoder **out, const lk_env *env, const lk_vi
         return LK_ERR_NOMEM;
     e->env = env;
     e->screen = c->screen;
+    e->interval = CLOCK_HZ / LK_MAX(c->framerate, 1u);
+    e->last_pts = -1;
     lk_err err = open_library(env, &e->vpx) ? LK_OK : LK_ERR_UNSUPPORTED;
     if (err == LK_OK && e->vpx.enc_config_default(e->vpx.vp8_cx(), &e->cfg, 0) != VPX_CODEC_OK)
         err = LK_ERR_CODEC;
     if (err == LK_OK) {
         e->cfg.g_w = c->width;
         e->cfg.g_h = c->height;
-        e->cfg.g_timebase = (vpx_rational_t){1, 90000};
+        e->cfg.g_timebase = (vpx_rational_t){1, CLOCK_HZ};
         e->cfg.g_threads = LK_MAX(c->threads, 1u);
         e->cfg.g_lag_in_frames = 0;
         e->cfg.g_pass = VPX_RC_ONE_PASS;
@@ -166,6 +172,18 @@ static void encoder_set_effort(lk_video_encoder *e, unsigned effort)
     (void)e->vpx.control(&e->ctx, VP8E_SET_CPUUSED, speed_of(effort));
 }
 
+/* The library divides its bits by frame durations, and one long gap makes it think for a second that frames are that far
+ * apart: it would spend too much on each. So it gets a clock that goes by the mean interval. */
+static void pace(lk_video_encoder *e, int64_t pts)
+{
+    e->clock += e->interval;
+    if (e->last_pts >= 0) {
+        int64_t interval = LK_CLAMP(pts - e->last_pts, e->interval / 4, e->interval * 4);
+        e->interval = LK_CLAMP(e->interval + (interval - e->interval) / INTERVAL_SHARE, CLOCK_HZ / 240, (int64_t)CLOCK_HZ);
+    }
+    e->last_pts = pts;
+}
+
 static lk_err encode(lk_video_encoder *e, const lk_video_view *p, int64_t pts, bool key, lk_video_unit *out)
 {
     if (p->format != LK_VIDEO_I420 || p->width != e->cfg.g_w || p->height != e->cfg.g_h)
@@ -178,7 +196,8 @@ static lk_err encode(lk_video_encoder *e, const lk_video_view *p, int64_t pts, b
         image.stride[i] = (int)p->stride_bytes[i];
     }
     *out = (lk_video_unit){0};
-    if (e->vpx.encode(&e->ctx, &image, pts, 3000, key ? VPX_EFLAG_FORCE_KF : 0, VPX_DL_REALTIME) != VPX_CODEC_OK)
+    pace(e, pts);
+    if (e->vpx.encode(&e->ctx, &image, e->clock, (unsigned long)e->interval, key ? VPX_EFLAG_FORCE_KF : 0, VPX_DL_REALTIME) != VPX_CODEC_OK)
         return LK_ERR_CODEC;
     vpx_codec_iter_t iter = NULL;
     for (const vpx_codec_cx_pkt_t *pkt; (pkt = e->vpx.get_cx_data(&e->ctx, &iter)) != NULL;) {

@@ -40,7 +40,7 @@ struct lk_video_sender {
     const lk_video_codec_ops *codec;
     const lk_rtp_payload_ops *payloads;
     lk_picture *waiting, *last; /* last: of a track that stands still, for key frames */
-    lk_usec waiting_at, last_at, encoded_at, key_due;
+    lk_usec waiting_at, last_at, due_at, key_due; /* due_at: of the next picture by the frame rate */
     bool want_key, busy;
     uint32_t target_bps;
     /* effort */
@@ -196,7 +196,7 @@ lk_err lk_video_sender_new(lk_video_sender **out, const lk_env *env, const lk_vi
     s->effort = LK_VIDEO_EFFORT_DEFAULT;
     s->want_key = true;
     s->key_due = LK_NEVER;
-    s->encoded_at = s->last_at = now - LK_SEC(10);
+    s->due_at = s->last_at = now - LK_SEC(10);
     s->limited_since = now;
     s->last_pts = -1;
     s->cut.picture_id = (uint16_t)(lk_rand_u32(env) & 0x7fff);
@@ -242,8 +242,8 @@ void lk_video_sender_push(lk_video_sender *s, lk_usec now, lk_picture *picture)
     s->last_at = now;
     if (s->config.muted)
         return;
-    /* An eighth early is the clock of a camera, more is a frame too many. */
-    if (now - s->encoded_at < interval(s) * 7 / 8 && !s->want_key) {
+    /* Half an interval early is the unsteady clock of a camera, more is a frame too many. */
+    if (now < s->due_at - interval(s) / 2 && !s->want_key) {
         s->dropped++;
         return;
     }
@@ -321,7 +321,8 @@ bool lk_video_sender_poll_job(lk_video_sender *s, lk_usec now, lk_job **out)
     w->pts = LK_MAX(s->waiting_at * CLOCK_KHZ / 1000, s->last_pts + 1);
     s->last_pts = w->pts;
     s->want_key = false;
-    s->encoded_at = s->waiting_at;
+    /* A picture that came late does not put off the next one: the frame rate holds in the mean. */
+    s->due_at = LK_MAX(s->due_at, s->waiting_at - interval(s) / 2) + interval(s);
     s->busy = true;
     s->job.spent_usec = 0;
     LK_UNUSED(now);
