@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/: our C API in whole programs, with the stock Python SDK on the other side of the real server."""
-import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -248,6 +248,17 @@ def test_a_bad_url_is_named(files, name, url, said, monkeypatch):
         assert program.finish(25) == 1
     line, *others = [line for line in program.lines if line.startswith(name)]
     assert not others and said.lower() in line.lower(), program.lines
+
+
+@pytest.mark.parametrize("name", ["receive_wav", "stats"])
+def test_a_host_that_never_answers_is_given_up_when_the_user_wants(files, name):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with Example(name, f"ws://127.0.0.1:{silent.getsockname()[1]}", "token", *NAMES[name]) as program:
+            silent.accept()[0].recv(1)  # it is asking
+            began = time.monotonic()
+            program.process.send_signal(signal.SIGINT)
+            program.finish()
+            assert time.monotonic() - began < 2, "a second, and what starting and stopping takes"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,6 +61,11 @@ def test_refused_port(room):
     assert line["seconds"] < 20 + SLACK and "refused" in line["text"].lower(), line
 
 
+def test_tls_where_there_is_none(server, room):
+    line = refused(server.url.replace("ws://", "wss://"), peers.token("alice", room))
+    assert line["seconds"] < 20 + SLACK, line
+
+
 def test_name_that_does_not_resolve(room):
     line = refused("ws://no-such-host.invalid:7880", peers.token("alice", room))
     assert line["seconds"] < 20 + SLACK, line
