@@ -70,6 +70,12 @@ typedef enum lk_event_type {
     LK_EVENT_TRACK_MUTED,               /* participant (may be the local one), publication */
     LK_EVENT_TRACK_UNMUTED,             /* participant (may be the local one), publication */
 
+    /* -- data -- */
+    LK_EVENT_DATA,           /* participant (NULL: the server), data, text: the topic ("" also without one: flag tells),
+                              * reliable, flag: it has a topic */
+    LK_EVENT_DTMF,           /* participant (NULL: the server), text: the digit, user_value: the code */
+    LK_EVENT_DATA_THRESHOLD, /* user_value: bytes, reliable */
+
     /* -- audio streams: stream and its user_data; room is not set -- */
     LK_EVENT_AUDIO_FRAME,       /* frame */
     LK_EVENT_AUDIO_STREAM_END,  /* the last event of a stream, exactly once */
@@ -95,6 +101,7 @@ typedef enum lk_op_kind {
     LK_OP_ATTRIBUTES,
     LK_OP_STATS,
     LK_OP_CAPTURE,
+    LK_OP_DATA,
     LK_OP_FORCE_INT = 0x7fffffff
 } lk_op_kind;
 
@@ -115,7 +122,7 @@ struct lk_event {
     lk_op_kind op_kind;
     lk_op op;
     void *user_data;     /* of the operation, of the stream, or of lk_post_event */
-    uint64_t user_value; /* LK_EVENT_USER */
+    uint64_t user_value; /* LK_EVENT_USER, and where the type names it */
     lk_error error;
 
     lk_room *room;
@@ -150,6 +157,9 @@ struct lk_event {
     lk_disconnect_reason reason;
     lk_log_level level;
     bool flag;
+    bool reliable;
+    const uint8_t *data;
+    size_t data_len;
 };
 
 /* Name of a type without its prefix ("TRACK_SUBSCRIBED"), or "UNKNOWN". Static storage. LK_ANY. */

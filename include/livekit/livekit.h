@@ -16,6 +16,7 @@
 #ifndef LIVEKIT_LIVEKIT_H
 #define LIVEKIT_LIVEKIT_H
 
+#include "livekit/data.h"
 #include "livekit/error.h"
 #include "livekit/event.h"
 #include "livekit/media.h"

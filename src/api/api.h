@@ -281,6 +281,8 @@ typedef enum api_cmd_kind {
     API_CMD_STREAM_OPEN,  /* stream */
     API_CMD_STREAM_CLOSE, /* stream */
     API_CMD_CANCEL,       /* room, op, number (lk_err) */
+    API_CMD_DATA,         /* room, op, data, data_len, data_options */
+    API_CMD_THRESHOLD,    /* room, flag (reliable), number */
     API_CMD_SOURCE,       /* source: its clock may have to run */
     API_CMD_PICTURE,      /* video_source: it has a new picture */
 } api_cmd_kind;
@@ -302,6 +304,8 @@ typedef struct api_cmd {
     const lk_track_permission *permissions;
     size_t count;
     lk_publish_options publish;
+    lk_data_options data_options;
+    const uint8_t *data;
     lk_arena arena;
 } api_cmd;
 

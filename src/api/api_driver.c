@@ -375,6 +375,9 @@ static lk_event_type type_of(lk_session_event_kind kind)
         SAME(TRACK_SUBSCRIPTION_FAILED)
         SAME(TRACK_MUTED)
         SAME(TRACK_UNMUTED)
+        SAME(DATA)
+        SAME(DTMF)
+        SAME(DATA_THRESHOLD)
 #undef SAME
     default:
         return 0; /* for the getters only */
@@ -614,6 +617,17 @@ static void put_box(api_driver *d, api_box *box, const lk_session_event *e, lk_p
     ev->quality = e->quality;
     ev->reason = e->reason;
     ev->flag = e->flag;
+    if (e->kind == LK_SESSION_DATA || e->kind == LK_SESSION_DATA_THRESHOLD) {
+        ev->reliable = e->flag;
+        ev->flag = e->has_topic;
+    }
+    ev->user_value = e->number;
+    uint8_t *data = api_box_alloc(box, e->data.len);
+    if (data) {
+        memcpy(data, e->data.data, e->data.len);
+        ev->data = data;
+        ev->data_len = e->data.len;
+    }
 }
 
 /* A room that is over lets go of its members; the handles of the application stay readable. */
@@ -1087,6 +1101,13 @@ static lk_err run_in_session(api_driver *d, api_cmd *cmd, lk_usec now, lk_error 
         return lk_session_get_stats(s, now, cmd->op);
     case API_CMD_TRACK_STATS:
         return lk_session_get_track_stats(s, now, cmd->op, cmd->track->id);
+    case API_CMD_DATA: {
+        const lk_data_options *o = &cmd->data_options;
+        const lk_session_data data = {{cmd->data, cmd->count}, o->reliable, o->topic, o->identities, o->identity_count};
+        return lk_session_publish_data(s, now, cmd->op, &data, why);
+    }
+    case API_CMD_THRESHOLD:
+        return lk_session_set_data_threshold(s, now, cmd->flag, (uint64_t)cmd->number);
     case API_CMD_MUTED:
         return lk_session_set_muted(s, now, cmd->track->id, cmd->flag);
     case API_CMD_SUBSCRIBED:

@@ -423,6 +423,59 @@ lk_err lk_room_get_stats(lk_op *op, lk_room *room, const lk_op_options *how)
     return err == LK_OK ? finish(op, cmd, false) : err;
 }
 
+void lk_data_options_init(lk_data_options *options) { *options = (lk_data_options){.size = sizeof *options}; }
+
+/* Copies what the packet is sent with into the command; false when refused. */
+static bool keep_data(api_cmd *cmd, const void *data, size_t len, const lk_data_options *o)
+{
+    uint8_t *copy = len ? lk_arena_alloc(&cmd->arena, len) : NULL;
+    const char **identities = o->identity_count ? lk_arena_alloc(&cmd->arena, o->identity_count * sizeof *identities) : NULL;
+    cmd->data_options = *o;
+    cmd->data = copy;
+    cmd->count = len;
+    cmd->data_options.identities = identities;
+    if ((len && !copy) || (o->identity_count && !identities))
+        return false;
+    if (len)
+        memcpy(copy, data, len);
+    for (size_t i = 0; i < o->identity_count; i++)
+        if ((identities[i] = api_cmd_text(cmd, o->identities[i] ? o->identities[i] : "")) == NULL)
+            return false;
+    cmd->data_options.topic = o->topic ? api_cmd_text(cmd, o->topic) : NULL;
+    return !o->topic || cmd->data_options.topic;
+}
+
+lk_err lk_room_publish_data(lk_op *op, lk_room *room, const void *data, size_t len, const lk_data_options *options,
+                            const lk_op_options *how)
+{
+    api_cmd *cmd;
+    lk_data_options o;
+    if ((!data && len) || (options && options->size < sizeof(uint32_t)))
+        return LK_ERR_INVALID;
+    lk_data_options_init(&o);
+    if (options)
+        memcpy(&o, options, LK_MIN(options->size, sizeof o));
+    if (o.identity_count && !o.identities)
+        return LK_ERR_INVALID;
+    if (len > LK_DATA_MAX)
+        return LK_ERR_LIMIT;
+    lk_err err = check_connected(room);
+    if (err == LK_OK)
+        err = begin(&cmd, LK_OP_DATA, API_CMD_DATA, room, NULL, how, 30000);
+    return err == LK_OK ? finish(op, cmd, !keep_data(cmd, data, len, &o)) : err;
+}
+
+lk_err lk_room_set_data_threshold(lk_room *room, bool reliable, uint64_t bytes)
+{
+    lk_err err = check_connected(room);
+    api_cmd *cmd = err == LK_OK ? api_cmd_new(API_CMD_THRESHOLD, room) : NULL;
+    if (!cmd)
+        return err == LK_OK ? LK_ERR_NOMEM : err;
+    cmd->flag = reliable;
+    cmd->number = (int64_t)bytes;
+    return api_submit(room->o.rt, cmd);
+}
+
 static lk_err text_op(lk_op *op, lk_op_kind op_kind, api_cmd_kind kind, lk_room *room,
                       const char *text, size_t max, const lk_op_options *how, uint32_t msec)
 {

@@ -14,7 +14,8 @@ typedef struct queued {
 void lk_pacer_init(lk_pacer *p, const lk_env *env, const lk_pacer_config *config, lk_usec now)
 {
     static const uint32_t packets_max[LK_PACER_CLASSES] = {128, 256, 2048, 64};
-    *p = (lk_pacer){.refilled_at = now, .burst_at = LK_NEVER, .rate_bps = config ? LK_MIN(config->rate_bps, RATE_MAX) : 0};
+    *p = (lk_pacer){.refilled_at = now, .burst_at = LK_NEVER, .rate_bps = config ? LK_MIN(config->rate_bps, RATE_MAX) : 0,
+                     .burst_usec = config && config->burst_usec ? config->burst_usec : LK_PACER_BURST_USEC};
     for (size_t i = 0; i < LK_PACER_CLASSES; i++) {
         uint32_t max = config && config->packets_max[i] ? config->packets_max[i] : packets_max[i];
         lk_queue_init(&p->queues[i], env, sizeof(queued), max);
@@ -43,7 +44,7 @@ static void refill(lk_pacer *p, lk_usec now)
         return;
     uint64_t passed = (uint64_t)LK_MIN(now - p->refilled_at, LK_SEC(1)), rate = effective_bps(p);
     uint64_t credit = rate * passed + p->part;
-    int64_t most = bytes_in(p, LK_PACER_BURST_USEC + LK_PACER_WAKE_USEC);
+    int64_t most = bytes_in(p, p->burst_usec + LK_PACER_WAKE_USEC);
     p->part = credit % BYTE_USEC;
     p->budget_bytes = LK_MIN(p->budget_bytes + (int64_t)(credit / BYTE_USEC), LK_MAX(most, 1));
     p->refilled_at = now;
@@ -75,7 +76,7 @@ static bool may_send(const lk_pacer *p, size_t c)
     const queued *next = lk_queue_peek(&q, 0);
     return p->budget_bytes > 0 && next &&
            (p->burst_at != p->refilled_at ||
-            p->burst_bytes + (int64_t)next->bytes <= bytes_in(p, LK_PACER_BURST_USEC));
+            p->burst_bytes + (int64_t)next->bytes <= bytes_in(p, p->burst_usec));
 }
 
 static void take(lk_pacer *p, size_t c, void **packet)

@@ -25,11 +25,13 @@ typedef enum lk_pacer_class {
 typedef struct lk_pacer_config {
     uint32_t packets_max[LK_PACER_CLASSES]; /* 0: 128 audio, 256 retransmit, 2048 video, 64 padding */
     uint64_t rate_bps;                      /* 0: unlimited */
+    lk_usec burst_usec;                     /* longest burst, of the rate; 0: LK_PACER_BURST_USEC */
 } lk_pacer_config;
 typedef struct lk_pacer {
     lk_queue queues[LK_PACER_CLASSES];
     uint64_t queued_bytes; /* all but audio */
     uint64_t rate_bps;
+    lk_usec burst_usec;
     int64_t budget_bytes; /* negative: debt */
     lk_usec refilled_at, burst_at; /* burst_at: when one of all but audio left last */
     int64_t burst_bytes;           /* how much of it */

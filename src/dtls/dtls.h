@@ -79,7 +79,7 @@ void lk_dtls_tick(lk_dtls *d, lk_usec now);
 lk_usec lk_dtls_deadline(const lk_dtls *d);
 bool lk_dtls_poll_tx(lk_dtls *d, lk_bytes *out);
 bool lk_dtls_poll_event(lk_dtls *d, lk_dtls_event *out);
-/* Application data. send: STATE unless connected, LIMIT over 1,100 bytes, FULL. */
+/* Application data. send: STATE unless connected, LIMIT over 1,150 bytes, FULL. */
 LK_NODISCARD lk_err lk_dtls_send(lk_dtls *d, lk_usec now, const void *data, size_t len);
 /* Copies the next received record; false when there is none. */
 bool lk_dtls_poll_data(lk_dtls *d, uint8_t *out, size_t cap, size_t *len);

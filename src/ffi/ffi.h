@@ -60,6 +60,7 @@ typedef enum ffi_type {
     FFI_SOX,
     FFI_VIDEO_SOURCE,
     FFI_VIDEO_STREAM,
+    FFI_BUFFER, /* bytes of a data packet */
     FFI_VIDEO_FRAME,
 } ffi_type;
 

@@ -235,6 +235,22 @@ static void fill_members(ffi_build *b, Livekit__Proto__RoomEvent *m, const lk_ev
     m->participants_updated->n_participants = b->bad ? 0 : e->member_count;
 }
 
+/* A copy that lives as long as its handle. */
+static Livekit__Proto__OwnedBuffer *own_bytes(ffi_build *b, const uint8_t *data, size_t len)
+{
+    Livekit__Proto__OwnedBuffer *o = NEW(b, owned_buffer);
+    uint8_t *copy = (uint8_t *)malloc(len ? len : 1);
+    if (!copy)
+        b->bad = true;
+    else if (len)
+        memcpy(copy, data, len);
+    o->data = NEW(b, buffer_info);
+    o->data->data_ptr = (uint64_t)(uintptr_t)copy;
+    o->data->data_len = len;
+    o->handle = ffi_owned(b, copy ? ffi_handle_new(FFI_BUFFER, copy, 0) : 0);
+    return o;
+}
+
 /* The kind of room event and what fills it. 0: none. */
 static bool fill_room_event(ffi_build *b, Livekit__Proto__RoomEvent *m, const lk_event *e)
 {
@@ -374,6 +390,32 @@ static bool fill_room_event(ffi_build *b, Livekit__Proto__RoomEvent *m, const lk
         m->track_subscription_failed->participant_identity = TEXT(who);
         m->track_subscription_failed->track_sid = TEXT(e->text);
         m->track_subscription_failed->error = TEXT(e->error.text);
+        return true;
+    case LK_EVENT_DATA:
+        KIND(DATA_PACKET_RECEIVED, data_packet_received, data_packet_received);
+        m->data_packet_received->kind = e->reliable ? LIVEKIT__PROTO__DATA_PACKET_KIND__KIND_RELIABLE
+                                                    : LIVEKIT__PROTO__DATA_PACKET_KIND__KIND_LOSSY;
+        m->data_packet_received->participant_identity = TEXT(who);
+        m->data_packet_received->value_case = LIVEKIT__PROTO__DATA_PACKET_RECEIVED__VALUE_USER;
+        m->data_packet_received->user = NEW(b, user_packet);
+        m->data_packet_received->user->data = own_bytes(b, e->data, e->data_len);
+        m->data_packet_received->user->topic = e->flag ? TEXT(e->text) : NULL;
+        return true;
+    case LK_EVENT_DTMF:
+        KIND(DATA_PACKET_RECEIVED, data_packet_received, data_packet_received);
+        m->data_packet_received->kind = LIVEKIT__PROTO__DATA_PACKET_KIND__KIND_RELIABLE;
+        m->data_packet_received->participant_identity = TEXT(who);
+        m->data_packet_received->value_case = LIVEKIT__PROTO__DATA_PACKET_RECEIVED__VALUE_SIP_DTMF;
+        m->data_packet_received->sip_dtmf = NEW(b, sip_dtmf);
+        m->data_packet_received->sip_dtmf->code = (uint32_t)e->user_value;
+        m->data_packet_received->sip_dtmf->digit = TEXT(e->text);
+        return true;
+    case LK_EVENT_DATA_THRESHOLD:
+        KIND(DATA_CHANNEL_LOW_THRESHOLD_CHANGED, data_channel_low_threshold_changed,
+             data_channel_buffered_amount_low_threshold_changed);
+        m->data_channel_low_threshold_changed->kind = e->reliable ? LIVEKIT__PROTO__DATA_PACKET_KIND__KIND_RELIABLE
+                                                                  : LIVEKIT__PROTO__DATA_PACKET_KIND__KIND_LOSSY;
+        m->data_channel_low_threshold_changed->threshold = e->user_value;
         return true;
     case LK_EVENT_TRACK_MUTED:
         KIND(TRACK_MUTED, track_muted, track_muted);

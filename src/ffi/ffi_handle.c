@@ -58,6 +58,7 @@ static const struct {
     [FFI_AUDIO_SOURCE] = {ref_audio_source, unref_audio_source, "handle is not an AudioSource"},
     [FFI_AUDIO_STREAM] = {ref_audio_stream, unref_audio_stream, "handle is not an AudioStream"},
     [FFI_AUDIO_FRAME] = {ref_frame, unref_frame, "handle is not an AudioFrameBuffer"},
+    [FFI_BUFFER] = {NULL, free, "handle is not a data buffer"},
     [FFI_VIDEO_SOURCE] = {ref_video_source, unref_video_source, "handle is not a VideoSource"},
     [FFI_VIDEO_STREAM] = {ref_video_stream, unref_video_stream, "handle is not a VideoStream"},
     [FFI_RESAMPLER] = {ffi_converter_ref, ffi_converter_unref, "handle is not an AudioResampler"},

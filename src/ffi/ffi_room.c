@@ -264,6 +264,47 @@ bool ffi_do_set_track_subscription_permissions(ffi_call *c, const Livekit__Proto
     return true;
 }
 
+/* ---- data ------------------------------------------------------------------------------------------------------------------ */
+
+bool ffi_do_publish_data(ffi_call *c, const Livekit__Proto__PublishDataRequest *m, Livekit__Proto__PublishDataResponse *r)
+{
+    ffi_op *op;
+    if (!m->data_ptr && m->data_len)
+        return ffi_reject(c, "publish_data: data_ptr is null");
+    lk_room *room = begin(c, m->local_participant_handle, EVENT(PUBLISH_DATA), m->has_request_async_id, m->request_async_id, &op,
+                          &r->async_id);
+    if (!room)
+        return c->answered;
+    lk_op_options o = how(op);
+    lk_data_options d;
+    lk_data_options_init(&d);
+    d.reliable = m->reliable;
+    d.topic = m->topic;
+    d.identities = (const char *const *)m->destination_identities;
+    d.identity_count = m->n_destination_identities;
+    lk_err err = lk_room_publish_data(NULL, room, (const void *)(uintptr_t)m->data_ptr, m->data_len, &d, &o);
+    const char *text = err == LK_ERR_LIMIT ? "failed to send data: longer than the 64000 bytes that are allowed"
+                       : err == LK_ERR_STATE ? "failed to send data, room closed: channel closed"
+                                             : lk_err_text(err);
+    ffi_op_begun(c, op, err, text);
+    lk_room_unref(room);
+    return true;
+}
+
+bool ffi_do_set_data_channel_buffered_amount_low_threshold(ffi_call *c,
+                                                           const Livekit__Proto__SetDataChannelBufferedAmountLowThresholdRequest *m,
+                                                           Livekit__Proto__SetDataChannelBufferedAmountLowThresholdResponse *r)
+{
+    LK_UNUSED(r);
+    lk_room *room = room_of(c, m->local_participant_handle, FFI_PARTICIPANT);
+    if (!room)
+        return false;
+    /* Told and forgotten, as the reference does. */
+    (void)!lk_room_set_data_threshold(room, m->kind == LIVEKIT__PROTO__DATA_PACKET_KIND__KIND_RELIABLE, m->threshold);
+    lk_room_unref(room);
+    return true;
+}
+
 /* ---- tracks ------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_video_track(const lk_track *track)

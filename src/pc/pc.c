@@ -10,6 +10,8 @@
 #define RTCP_WINDOW 128
 #define HISTORY_AUDIO_PACKETS 64
 #define HISTORY_AUDIO_BYTES (24 * 1024)
+#define PACER_BURST_USEC LK_MSEC(4) /* lk_pc_set_pacing gets 2.5 times the estimate: 10 ms of that */
+#define START_BPS 1000000 /* as the field starts; the first second tells more */
 #define HISTORY_VIDEO_PACKETS 1024 /* two seconds at 5 Mbit/s */
 #define HISTORY_VIDEO_BYTES (1280 * 1024)
 
@@ -48,9 +50,10 @@ lk_err lk_pc_new(lk_pc **out, const lk_env *env, const lk_pc_config *config, lk_
     lk_queue_init(&pc->out, env, sizeof(lk_pc_packet), OUT_MAX);
     lk_queue_init(&pc->resends, env, sizeof(lk_pc_resend), RESENDS_MAX);
     lk_queue_init(&pc->events, env, sizeof(lk_pc_queued), EVENTS_MAX);
-    lk_pacer_init(&pc->pacer, env, NULL, now);
+    lk_pacer_init(&pc->pacer, env, &(lk_pacer_config){.burst_usec = PACER_BURST_USEC}, now);
     lk_twcc_history_init(&pc->sent, env, (uint16_t)lk_rand_u32(env));
     lk_twcc_recorder_init(&pc->arrived, env);
+    lk_estimator_init(&pc->estimator, env, &(lk_estimator_config){.start_bps = START_BPS}, now);
     pc->session_id = lk_rand_u64(env) >> 2;
     pc->feedback_ssrc = lk_rand_u32(env) | 1;
     lk_rand_text(env, pc->cname, LK_PC_CNAME_LEN);
@@ -87,6 +90,7 @@ void lk_pc_free(lk_pc *pc)
         lk_release(pc->env, s, sizeof *s);
     }
     lk_pc_free_paced(pc);
+    lk_pc_data_free(pc);
     lk_pacer_deinit(&pc->pacer);
     lk_twcc_history_deinit(&pc->sent);
     lk_twcc_recorder_deinit(&pc->arrived);
@@ -111,7 +115,7 @@ static lk_pc_sect *find_idle(const lk_pc *pc, lk_media_kind kind, uint32_t *inde
 {
     for (size_t i = 0; i < pc->sections.count; i++) {
         lk_pc_sect *s = lk_pc_sect_at(pc, i);
-        if (s->kind == kind && s->wanted == LK_PC_INACTIVE && s->agreed == LK_PC_INACTIVE && s->negotiated) {
+        if (!s->data && s->kind == kind && s->wanted == LK_PC_INACTIVE && s->agreed == LK_PC_INACTIVE && s->negotiated) {
             *index = (uint32_t)i;
             return s;
         }
@@ -149,25 +153,46 @@ static void set_section(lk_pc *pc, lk_pc_sect *s, const lk_pc_section *in)
     memcpy(s->track, in->track, strlen(in->track) + 1);
 }
 
-lk_err lk_pc_append_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index)
+/* A section at the end, with its number for a name; nothing is known of it yet. */
+static lk_err append(lk_pc *pc, lk_pc_sect **out)
 {
-    lk_err err = check_section(in);
-    if (err != LK_OK)
-        return err;
     lk_pc_sect *s = (lk_pc_sect *)lk_alloc0(pc->env, sizeof *s);
     if (!s)
         return LK_ERR_NOMEM;
-    err = lk_queue_push(&pc->sections, &s);
+    lk_err err = lk_queue_push(&pc->sections, &s);
     if (err != LK_OK) {
         lk_release(pc->env, s, sizeof *s);
         return err == LK_ERR_FULL ? LK_ERR_LIMIT : err;
     }
-    *index = (uint32_t)pc->sections.count - 1;
-    lk_pc_name_section(pc, *index);
-    s->kind = in->kind;
     s->codec.rtx_pt = s->codec.red_pt = -1;
+    lk_pc_name_section(pc, pc->sections.count - 1);
+    *out = s;
+    return LK_OK;
+}
+
+lk_err lk_pc_append_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index)
+{
+    lk_pc_sect *s;
+    lk_err err = check_section(in);
+    if (err == LK_OK)
+        err = append(pc, &s);
+    if (err != LK_OK)
+        return err;
+    *index = (uint32_t)pc->sections.count - 1;
+    s->kind = in->kind;
     set_section(pc, s, in);
     return LK_OK;
+}
+
+lk_err lk_pc_append_data_section(lk_pc *pc)
+{
+    lk_pc_sect *s;
+    lk_err err = append(pc, &s);
+    if (err == LK_OK) {
+        s->data = true;
+        s->wanted = LK_PC_SENDRECV;
+    }
+    return err;
 }
 
 lk_err lk_pc_add_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index)
@@ -350,6 +375,7 @@ static void pump(lk_pc *pc, lk_usec now)
         else
             set_state(pc, LK_PC_STATE_CLOSED, LK_ERR_CLOSED);
     }
+    lk_pc_data_start(pc, now);
     update_state(pc);
 }
 
@@ -377,6 +403,7 @@ void lk_pc_input(lk_pc *pc, lk_usec now, const lk_datagram *d)
         pc->dtls_path_known = true;
         lk_dtls_input(&pc->dtls, now, d->data, d->len);
         pump(pc, now);
+        lk_pc_data_input(pc, now);
     } else if ((c == LK_DEMUX_RTP || c == LK_DEMUX_RTCP) && pc->srtp_ready) {
         memcpy(pc->rx, d->data, d->len);
         lk_err err = c == LK_DEMUX_RTP ? lk_srtp_unprotect_rtp(&pc->srtp_rx, pc->rx, &len)
@@ -403,6 +430,7 @@ void lk_pc_tick(lk_pc *pc, lk_usec now)
         return;
     lk_ice_tick(&pc->ice, now);
     lk_dtls_tick(&pc->dtls, now);
+    lk_pc_data_tick(pc, now);
     if (pc->srtp_ready)
         lk_pc_send_due(pc, now);
     pump(pc, now);
@@ -413,6 +441,7 @@ lk_usec lk_pc_deadline(const lk_pc *pc)
     if (pc->closing || pc->state == LK_PC_STATE_FAILED)
         return LK_NEVER;
     lk_usec at = LK_MIN(lk_ice_deadline(&pc->ice), lk_dtls_deadline(&pc->dtls));
+    at = LK_MIN(at, lk_pc_data_deadline(pc));
     return pc->srtp_ready ? LK_MIN(at, lk_pc_send_deadline(pc)) : at;
 }
 
@@ -436,7 +465,7 @@ bool lk_pc_poll_tx(lk_pc *pc, lk_usec now, lk_datagram *out)
             local = pc->dtls_local;
             remote = pc->dtls_remote;
         }
-        if (lk_dtls_poll_tx(&pc->dtls, &record)) {
+        if (lk_dtls_poll_tx(&pc->dtls, &record) || (selected && lk_pc_data_poll_tx(pc, now) && lk_dtls_poll_tx(&pc->dtls, &record))) {
             *out = (lk_datagram){local, remote, record.data, record.len};
             count_sent(pc, now, record.len);
             return true;
@@ -459,7 +488,7 @@ bool lk_pc_poll_event(lk_pc *pc, lk_pc_event *out)
         return true;
     }
     if (!lk_queue_pop(&pc->events, &pc->event_now))
-        return false;
+        return lk_pc_data_poll_event(pc, out);
     const lk_pc_queued *q = &pc->event_now;
     const lk_pc_sect *s = lk_pc_sect_at(pc, q->index);
     *out = (lk_pc_event){.type = q->type, .state = q->state, .err = q->err, .index = q->index, .active = q->active, .text = q->text,
@@ -476,6 +505,7 @@ void lk_pc_close(lk_pc *pc, lk_usec now)
         return;
     if (pc->srtp_ready)
         lk_pc_send_bye(pc);
+    while (lk_pc_data_poll_tx(pc, now)) {} /* what the window lets through is not lost by leaving */
     lk_dtls_close(&pc->dtls, now);
     pc->closing = true;
     set_state(pc, LK_PC_STATE_CLOSED, LK_OK);

@@ -19,6 +19,8 @@
 #define LK_PC_SECTIONS_MAX 1024
 #define LK_PC_ID_MAX 128 /* mid, msid and track ids we keep; longer ones are refused */
 #define LK_PC_STATS_MAX 64
+#define LK_PC_CHANNELS_MAX 16
+#define LK_PC_LABEL_MAX 63
 
 typedef struct lk_pc lk_pc;
 
@@ -101,6 +103,28 @@ lk_usec lk_pc_rtt_usec(const lk_pc *pc); /* of the selected pair; 0: not measure
 /* Name of the codec agreed for a section, as in SDP; "" when there is none. */
 const char *lk_pc_codec(const lk_pc *pc, uint32_t index);
 
+/* What the path to the peer takes, of what leaves under transport-wide numbers (video); a guess before anything left. */
+uint64_t lk_pc_target_bps(const lk_pc *pc);
+/* What we would send at most; the estimate does not grow far above it. */
+void lk_pc_set_demand(lk_pc *pc, lk_usec now, uint64_t bps);
+
+/* ---- data channels [RFC8831] [RFC8832] ---- */
+typedef struct lk_pc_channel {
+    const char *label; /* at most LK_PC_LABEL_MAX bytes */
+    bool unordered, limit_retransmits;
+    uint32_t retransmits_max;
+} lk_pc_channel;
+/* The first one brings the application section into the next offer. *channel is its number for the calls and events below.
+ * LIMIT, NOMEM, INVALID. */
+LK_NODISCARD lk_err lk_pc_add_channel(lk_pc *pc, const lk_pc_channel *c, uint32_t *channel);
+bool lk_pc_channel_open(const lk_pc *pc, uint32_t channel);
+/* One binary message. lifetime_usec: given up when it has not arrived by then; 0: as the channel says. STATE: not open; LIMIT:
+ * longer than the peer takes; FULL: what waits is as much as may; INVALID: empty; NOMEM. */
+LK_NODISCARD lk_err lk_pc_send_data(lk_pc *pc, lk_usec now, uint32_t channel, const uint8_t *data, size_t len,
+                                    lk_usec lifetime_usec);
+/* Bytes of that channel not yet given to the network. */
+size_t lk_pc_data_buffered(const lk_pc *pc, uint32_t channel);
+
 /* ---- verbs ---- */
 void lk_pc_input(lk_pc *pc, lk_usec now, const lk_datagram *d);
 void lk_pc_tick(lk_pc *pc, lk_usec now);
@@ -112,6 +136,8 @@ typedef enum lk_pc_event_type {
     LK_PC_EV_CANDIDATE, /* text: "candidate:..." to be trickled */
     LK_PC_EV_TRACK,     /* index, active, stream, track: a section started or stopped carrying a remote track */
     LK_PC_EV_RTP,       /* index, packet */
+    LK_PC_EV_CHANNEL,   /* index: the channel, active: open or closed, text: its label */
+    LK_PC_EV_DATA,      /* index: the channel, text: its label, data */
     LK_PC_EV_KEY,       /* index: the peer asks for a key frame of what we send there */
 } lk_pc_event_type;
 /* Pointers are valid until the next call that takes `now`. */
@@ -123,6 +149,7 @@ typedef struct lk_pc_event {
     bool active;
     const char *text, *stream, *track;
     lk_rtp_packet packet;
+    lk_bytes data;
     bool red; /* its payload holds earlier ones too, see rtp/red.h */
 } lk_pc_event;
 bool lk_pc_poll_event(lk_pc *pc, lk_pc_event *out);

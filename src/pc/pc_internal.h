@@ -3,17 +3,20 @@
  *
  * pc.c       life, sections, transport, time, verbs       pc_sdp.c       descriptions, both ways
  * pc_send.c  RTP and RTCP out, pacing, resends            pc_receive.c   RTP and RTCP in
- * pc_stats.c what statistics show
+ * pc_data.c  data channels                                pc_stats.c    what statistics show
  */
 #pragma once
+#include "cc/estimator.h"
 #include "cc/pacer.h"
 #include "cc/twcc.h"
 #include "ice/ice.h"
 #include "nack/nack.h"
+#include "dcep/dcep.h"
 #include "pc/pc.h"
 #include "rtp/red.h"
 #include "rtp/rtcp.h"
 #include "rtp/rtp_stats.h"
+#include "sctp/sctp.h"
 #include "srtp/srtp.h"
 
 #define LK_PC_URI_LEVEL "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
@@ -80,6 +83,7 @@ typedef struct lk_pc_codec_now {
 typedef struct lk_pc_sect {
     lk_media_kind kind;
     lk_pc_direction wanted, agreed;
+    bool data; /* the application section: nothing else here means anything */
     bool stereo, negotiated, was_sending, remote_active;
     char codec_wanted[16]; /* the one to send; "": all we have */
     char mid[LK_PC_ID_MAX], stream[LK_PC_ID_MAX], track[LK_PC_ID_MAX];
@@ -95,6 +99,16 @@ typedef struct lk_pc_packet {
     uint16_t len;
     uint8_t data[LK_RTP_PACKET_MAX];
 } lk_pc_packet;
+
+typedef enum lk_pc_channel_state { LK_PC_CHANNEL_CONNECTING, LK_PC_CHANNEL_OPEN, LK_PC_CHANNEL_CLOSED } lk_pc_channel_state;
+typedef struct lk_pc_chan {
+    char label[LK_PC_LABEL_MAX + 1];
+    bool ours, unordered, limit_retransmits, limit_lifetime, open_sent;
+    uint32_t reliability; /* retransmissions or milliseconds */
+    uint16_t stream;
+    lk_pc_channel_state state;
+    uint64_t messages_sent, bytes_sent, messages_received, bytes_received;
+} lk_pc_chan;
 
 /* A packet that waits for its turn; not yet protected. */
 typedef struct lk_pc_paced {
@@ -141,7 +155,14 @@ struct lk_pc {
     lk_pc_paced *spare;
     size_t spare_count;
     lk_twcc_history sent;
+    lk_estimator estimator;
     lk_twcc_recorder arrived;
+    lk_pc_chan *channels; /* LK_PC_CHANNELS_MAX, made with the first */
+    size_t channel_count;
+    lk_sctp *sctp; /* made when DTLS is up and the section agreed */
+    bool data_agreed;
+    size_t data_message_max; /* of what we send */
+    lk_usec data_now;
     uint32_t arrived_ssrc; /* media source named in transport-wide feedback */
     lk_queue events;  /* of lk_pc_queued */
     lk_pc_queued event_now;
@@ -159,6 +180,7 @@ void lk_pc_name_section(lk_pc *pc, size_t index);
 lk_pc_sect *lk_pc_sect_at(const lk_pc *pc, size_t i);
 /* As lk_pc_add_section, never in the place of an idle one. */
 lk_err lk_pc_append_section(lk_pc *pc, const lk_pc_section *in, uint32_t *index);
+lk_err lk_pc_append_data_section(lk_pc *pc);
 void lk_pc_queue_event(lk_pc *pc, const lk_pc_queued *ev);
 lk_err lk_pc_make_sender(lk_pc *pc, lk_pc_sect *s);
 lk_err lk_pc_make_receiver(lk_pc *pc, lk_pc_sect *s, uint32_t ssrc);
@@ -167,6 +189,17 @@ lk_err lk_pc_start_dtls(lk_pc *pc, lk_usec now, lk_dtls_role role);
 
 /* ---- pc_sdp.c ---- */
 bool lk_pc_codec_known(lk_media_kind kind, const char *name); /* "": any */
+
+/* ---- pc_data.c ---- */
+/* The association starts when everything for it is there. */
+void lk_pc_data_start(lk_pc *pc, lk_usec now);
+void lk_pc_data_input(lk_pc *pc, lk_usec now); /* DTLS has records */
+void lk_pc_data_tick(lk_pc *pc, lk_usec now);
+lk_usec lk_pc_data_deadline(const lk_pc *pc);
+/* Moves the next packet of the association into DTLS. */
+bool lk_pc_data_poll_tx(lk_pc *pc, lk_usec now);
+bool lk_pc_data_poll_event(lk_pc *pc, lk_pc_event *out);
+void lk_pc_data_free(lk_pc *pc);
 
 /* ---- pc_send.c ---- */
 void lk_pc_wake_reports(lk_pc *pc, lk_usec now);

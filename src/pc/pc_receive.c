@@ -108,6 +108,8 @@ static void on_report_block(lk_pc *pc, lk_usec now, const lk_rtcp_report *b)
     t->rtt_count++;
     lk_usec rtt = (lk_usec)(t->rtt_s * 1e6);
     lk_nack_history_set_rtt(&t->history, rtt);
+    if (s->twcc_id)
+        lk_estimator_report(&pc->estimator, now, b->fraction_lost, rtt);
 }
 
 static void on_key_request(lk_pc *pc, const lk_rtcp_packet *p)
@@ -127,8 +129,8 @@ static void on_key_request(lk_pc *pc, const lk_rtcp_packet *p)
 static void on_feedback(lk_pc *pc, lk_usec now, const lk_rtcp_packet *p)
 {
     lk_twcc_result results[512];
-    (void)lk_twcc_history_feedback(&pc->sent, p, results, LK_LEN(results));
-    LK_UNUSED(now);
+    size_t n = lk_twcc_history_feedback(&pc->sent, p, results, LK_LEN(results));
+    lk_estimator_feedback(&pc->estimator, now, results, n);
 }
 
 void lk_pc_on_rtcp(lk_pc *pc, lk_usec now, size_t len)
@@ -161,6 +163,8 @@ void lk_pc_on_rtcp(lk_pc *pc, lk_usec now, size_t len)
             on_key_request(pc, &p);
         } else if (p.kind == LK_RTCP_KIND_TWCC) {
             on_feedback(pc, now, &p);
+        } else if (p.kind == LK_RTCP_KIND_REMB) {
+            lk_estimator_remb(&pc->estimator, now, lk_rtcp_remb_bps(&p));
         }
     }
     pc->dropped += reader.bad;

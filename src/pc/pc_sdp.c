@@ -85,20 +85,42 @@ static bool put_sender(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s)
     return true;
 }
 
-static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, lk_sdp_setup setup)
+static bool put_transport(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_sdp_setup setup)
 {
     lk_str fp = z(lk_dtls_context_fingerprint(pc->config.dtls));
-    bool video = s->kind == LK_MEDIA_KIND_VIDEO;
-    *m = (lk_sdp_media){.kind = video ? LK_SDP_VIDEO : LK_SDP_AUDIO, .port = 9, .rtcp_mux = true, .rtcp_rsize = true, .mid = z(s->mid)};
-    m->dir = to_sdp(s->wanted);
+    lk_str hash = lk_str_cut(&fp, ' ');
     m->transport = (lk_sdp_transport){.ice_ufrag = z(pc->ice.ufrag), .ice_pwd = z(pc->ice.pwd), .ice_options = z("trickle"), .setup = setup};
     m->transport.fingerprints = (lk_sdp_fingerprint *)lk_arena_alloc(a, sizeof(lk_sdp_fingerprint));
-    m->extmaps = (lk_sdp_extmap *)lk_arena_alloc(a, 2 * sizeof *m->extmaps);
-    if (!m->transport.fingerprints || !m->extmaps || !put_codecs(a, m, s, pc->config.prefer_red))
+    if (!m->transport.fingerprints)
         return false;
-    lk_str hash = lk_str_cut(&fp, ' ');
     m->transport.fingerprints[0] = (lk_sdp_fingerprint){hash, fp};
     m->transport.fingerprint_count = 1;
+    return true;
+}
+
+/* [RFC8841 s5] */
+static bool put_data_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, lk_sdp_setup setup)
+{
+    *m = (lk_sdp_media){.kind = LK_SDP_APPLICATION,
+                        .port = 9,
+                        .mid = z(s->mid),
+                        .formats = z("webrtc-datachannel"),
+                        .sctp_port = LK_SCTP_PORT,
+                        .has_max_message_size = true,
+                        .max_message_size = LK_SCTP_MESSAGE_MAX};
+    return put_transport(a, m, pc, setup);
+}
+
+static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, lk_sdp_setup setup)
+{
+    bool video = s->kind == LK_MEDIA_KIND_VIDEO;
+    if (s->data)
+        return put_data_section(a, m, pc, s, setup);
+    *m = (lk_sdp_media){.kind = video ? LK_SDP_VIDEO : LK_SDP_AUDIO, .port = 9, .rtcp_mux = true, .rtcp_rsize = true, .mid = z(s->mid)};
+    m->dir = to_sdp(s->wanted);
+    m->extmaps = (lk_sdp_extmap *)lk_arena_alloc(a, 2 * sizeof *m->extmaps);
+    if (!put_transport(a, m, pc, setup) || !m->extmaps || !put_codecs(a, m, s, pc->config.prefer_red))
+        return false;
     m->extmaps[0] = video ? (lk_sdp_extmap){LK_PC_ID_TWCC, LK_SDP_DIR_NONE, z(LK_PC_URI_TWCC)}
                           : (lk_sdp_extmap){LK_PC_ID_LEVEL, LK_SDP_DIR_NONE, z(LK_PC_URI_LEVEL)};
     m->extmaps[1] = (lk_sdp_extmap){LK_PC_ID_MID, LK_SDP_DIR_NONE, z(LK_PC_URI_MID)};
@@ -263,6 +285,13 @@ static lk_err apply_section(lk_pc *pc, lk_pc_sect *s, uint32_t index, const lk_s
 {
     lk_sdp_dir theirs = lk_sdp_dir_of(d, m);
     bool rejected = m->port == 0 && !m->bundle_only;
+    if (s->data) {
+        uint32_t most = m->has_max_message_size ? m->max_message_size : LK_SDP_SCTP_MESSAGE_DEFAULT;
+        pc->data_message_max = most ? LK_MIN(most, LK_SCTP_MESSAGE_MAX) : LK_SCTP_MESSAGE_MAX; /* 0: any [RFC8841 s6] */
+        pc->data_agreed |= !rejected && m->kind == LK_SDP_APPLICATION;
+        s->negotiated = true;
+        return LK_OK;
+    }
     bool sends = !rejected && (s->wanted & LK_PC_SENDONLY) && lk_sdp_dir_receives(theirs);
     bool receives = !rejected && (s->wanted & LK_PC_RECVONLY) && lk_sdp_dir_sends(theirs);
     apply_codec(s, m);
@@ -314,6 +343,7 @@ lk_err lk_pc_set_answer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, con
     if (err == LK_OK)
         pc->offer_out = false;
     lk_arena_deinit(&a);
+    lk_pc_data_start(pc, now);
     lk_pc_tick(pc, now);
     return err;
 }
@@ -334,7 +364,11 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
             err = lk_pc_append_section(pc, &(lk_pc_section){.kind = kind, .direction = LK_PC_RECVONLY, .stream = "", .track = ""}, &index);
             s = lk_pc_sect_at(pc, i);
         }
-        if (err == LK_OK && (!s || s->kind != kind)) {
+        if (!s && m->kind == LK_SDP_APPLICATION) {
+            err = lk_pc_append_data_section(pc);
+            s = lk_pc_sect_at(pc, i);
+        }
+        if (err == LK_OK && (!s || s->data != (m->kind == LK_SDP_APPLICATION) || (!s->data && s->kind != kind))) {
             err = LK_ERR_PROTOCOL;
             if (why)
                 *why = "a section of the offer is of another kind than ours";
@@ -347,7 +381,7 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
             err = LK_ERR_LIMIT;
         }
         /* A section we only receive on follows the offer's will to send. */
-        if (s && !(s->wanted & LK_PC_SENDONLY))
+        if (s && !s->data && !(s->wanted & LK_PC_SENDONLY))
             s->wanted = lk_sdp_dir_sends(lk_sdp_dir_of(&d, m)) ? LK_PC_RECVONLY : LK_PC_INACTIVE;
     }
     /* Sections of ours that this offer does not reach: their numbers may be names in it. */
@@ -357,7 +391,7 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
         err = apply_transport(pc, now, &d, false);
     for (size_t i = 0; err == LK_OK && i < d.media_count; i++) {
         lk_pc_sect *s = lk_pc_sect_at(pc, i);
-        if (s->wanted & LK_PC_SENDONLY)
+        if (!s->data && (s->wanted & LK_PC_SENDONLY))
             err = lk_pc_make_sender(pc, s);
         if (err == LK_OK)
             err = apply_section(pc, s, (uint32_t)i, &d, &d.media[i]);
@@ -365,6 +399,7 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
     if (err == LK_OK)
         err = write_description(pc, pc->dtls_client ? LK_SDP_ACTIVE : LK_SDP_PASSIVE, answer);
     lk_arena_deinit(&a);
+    lk_pc_data_start(pc, now);
     lk_pc_tick(pc, now);
     return err;
 }

@@ -177,7 +177,16 @@ lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m)
     return s->kind == LK_MEDIA_KIND_VIDEO ? send_paced(pc, now, index, s, m) : send_now(pc, now, s, m);
 }
 
+uint64_t lk_pc_target_bps(const lk_pc *pc) { return lk_estimator_target_bps(&pc->estimator); }
+void lk_pc_set_demand(lk_pc *pc, lk_usec now, uint64_t bps) { lk_estimator_set_demand(&pc->estimator, now, bps); }
+
 void lk_pc_set_pacing(lk_pc *pc, lk_usec now, uint64_t rate_bps) { lk_pacer_set_rate(&pc->pacer, now, rate_bps); }
+
+static void number_packet(lk_pc *pc, lk_usec now, const lk_pc_paced *p)
+{
+    lk_put_u16(pc->tx + p->twcc_at, lk_twcc_history_send(&pc->sent, now, p->len));
+    lk_estimator_sent(&pc->estimator, now, p->len);
+}
 
 /* A paced packet's turn: numbered, remembered, protected. False: it was of a source that is no more. */
 static bool let_out(lk_pc *pc, lk_usec now, lk_pacer_class c, const lk_pc_paced *p, size_t *len)
@@ -190,7 +199,7 @@ static bool let_out(lk_pc *pc, lk_usec now, lk_pacer_class c, const lk_pc_paced 
     *len = p->len;
     if (c == LK_PACER_VIDEO) {
         if (p->twcc_at)
-            lk_put_u16(pc->tx + p->twcc_at, lk_twcc_history_send(&pc->sent, now, p->len));
+            number_packet(pc, now, p);
         if (s->codec.nack)
             lk_nack_history_store(&t->history, now, pc->tx, p->len);
         t->send_delay_s += (double)(now - p->queued_at) / 1e6;
@@ -403,6 +412,7 @@ void lk_pc_send_due(lk_pc *pc, lk_usec now)
         send_reports(pc, now);
     send_nacks(pc, now);
     send_feedback(pc, now);
+    lk_estimator_tick(&pc->estimator, now);
 }
 
 lk_usec lk_pc_send_deadline(const lk_pc *pc)
@@ -413,5 +423,6 @@ lk_usec lk_pc_send_deadline(const lk_pc *pc)
         if (r && r->nack)
             at = LK_MIN(at, lk_nack_generator_deadline(r->nack));
     }
+    at = LK_MIN(at, lk_estimator_deadline(&pc->estimator));
     return LK_MIN(at, lk_pacer_deadline(&pc->pacer));
 }

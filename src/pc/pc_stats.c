@@ -306,6 +306,28 @@ static void put_inbound(report *r, const lk_pc_sect *s)
     }
 }
 
+static void put_channels(report *r)
+{
+    /* DataChannelState of the schema: connecting, open, closing, closed. */
+    static const int states[] = {0, 1, 3};
+    for (size_t i = 0; i < r->pc->channel_count; i++) {
+        const lk_pc_chan *c = &r->pc->channels[i];
+        char id[16], number[LK_STR_FMT_MAX];
+        JOIN(id, "D", lk_u64_text(i + 1, number));
+        lk_stats *e = entry(r, LK_STATS_data_channel, id);
+        if (!e)
+            return;
+        lk_stats_DataChannel *d = &e->data_channel.dc;
+        JOIN(d->label, c->label);
+        d->data_channel_identifier = c->stream;
+        d->state = states[c->state];
+        d->messages_sent = (uint32_t)c->messages_sent;
+        d->bytes_sent = c->bytes_sent;
+        d->messages_received = (uint32_t)c->messages_received;
+        d->bytes_received = c->bytes_received;
+    }
+}
+
 /* Few entries: insertion keeps it simple and stable. Slots are swapped through the one past the end of a sorted index. */
 static void sort_by_id(lk_stats *out, size_t n)
 {
@@ -351,7 +373,12 @@ size_t lk_pc_stats_all(const lk_pc *pc, lk_usec now, lk_stats *out, size_t cap)
     put_transport(&r);
     for (size_t i = 0; i < lk_ice_pair_count(&pc->ice); i++)
         put_pair(&r, i);
-    (void)entry(&r, LK_STATS_peer_connection, "P");
+    put_channels(&r);
+    lk_stats *e = entry(&r, LK_STATS_peer_connection, "P");
+    for (size_t i = 0; e && i < pc->channel_count; i++) {
+        e->peer_connection.pc.data_channels_opened += pc->channels[i].state != LK_PC_CHANNEL_CONNECTING;
+        e->peer_connection.pc.data_channels_closed += pc->channels[i].state == LK_PC_CHANNEL_CLOSED;
+    }
     sort_by_id(out, r.count);
     return r.count;
 }

@@ -49,9 +49,10 @@ lk_err lk_session_new(lk_session **out, const lk_env *env, const lk_session_conf
     lk_queue_init(&s->io, env, sizeof(lk_session_io), IO_MAX);
     lk_queue_init(&s->candidates, env, LK_ICE_CANDIDATE_LINE_MAX, CANDIDATES_MAX);
     lk_list *lists[] = {&s->events, &s->ops, &s->spare, &s->others, &s->local_tracks, &s->remote_tracks, &s->listeners,
-                        &s->dying_local, &s->dying_remote};
+                        &s->dying_local, &s->dying_remote, &s->outbox[0], &s->outbox[1]};
     for (size_t i = 0; i < LK_LEN(lists); i++)
         lk_list_init(lists[i]);
+    s->data_low[0] = s->data_low[1] = LK_SESSION_DATA_LOW;
     copy_config(s, config);
     s->config.unix_usec -= now; /* Unix time of the monotonic zero */
     if (s->broken) {
@@ -68,6 +69,7 @@ void lk_session_free(lk_session *s)
     if (!s)
         return;
     LK_ASSERT(s->env, s->jobs_out == 0);
+    lk_session_drop_outbox(s);
     lk_session_free_events(s);
     LK_LIST_EACH(&s->remote_tracks, it)
         lk_session_drop_remote_track(s, LK_CONTAINER(it, lk_session_remote_track, link));
@@ -201,6 +203,7 @@ void lk_session_pump(lk_session *s)
             moved = true;
         }
         moved = lk_session_media_pump(s) || moved;
+        moved = lk_session_data_pump(s) || moved;
         if (s->broken)
             handle_broken(s);
         if (rounds >= PUMP_ROUNDS_MAX)
@@ -233,6 +236,7 @@ lk_err lk_session_cancel(lk_session *s, lk_usec now, uint64_t id, lk_err err)
     switch (op->kind) {
     case LK_SESSION_OP_CONNECT: lk_session_abort_connect(s, &why); break;
     case LK_SESSION_OP_PUBLISH: lk_session_cancel_publish(s, op); break;
+    case LK_SESSION_OP_DATA: lk_session_cancel_data(s, op); break;
     case LK_SESSION_OP_METADATA: (void)lk_signal_forget(&s->signal, op->tag); break;
     default: break;
     }

@@ -114,6 +114,21 @@ bool lk_session_wants_media(const lk_session *s, uint64_t track);
 LK_NODISCARD lk_err lk_session_set_subscribed(lk_session *s, lk_usec now, uint64_t publication, bool subscribed);
 LK_NODISCARD lk_err lk_session_set_enabled(lk_session *s, lk_usec now, uint64_t publication, bool enabled);
 
+/* Sends one packet to everybody, or to those named. OP_DONE when it is in the channel: it waits there for as long as the
+ * channel is full, in the order of these calls. LIMIT with *why: longer than LK_SESSION_DATA_MAX bytes with everything around
+ * it. FULL: too many wait. */
+#define LK_SESSION_DATA_MAX 64000u
+typedef struct lk_session_data {
+    lk_bytes payload;
+    bool reliable;
+    const char *topic; /* NULL: none */
+    const char *const *identities;
+    size_t identity_count;
+} lk_session_data;
+LK_NODISCARD lk_err lk_session_publish_data(lk_session *s, lk_usec now, uint64_t op, const lk_session_data *data, lk_error *why);
+/* Only told: DATA_THRESHOLD and ROOM_CHANGED follow. */
+LK_NODISCARD lk_err lk_session_set_data_threshold(lk_session *s, lk_usec now, bool reliable, uint64_t bytes);
+
 /* OP_DONE within 5 s: LK_OK, LK_ERR_DENIED with the reason of the server, LK_ERR_TIMEOUT. */
 LK_NODISCARD lk_err lk_session_set_metadata(lk_session *s, lk_usec now, uint64_t op, const char *metadata);
 LK_NODISCARD lk_err lk_session_set_name(lk_session *s, lk_usec now, uint64_t op, const char *name);
@@ -223,6 +238,10 @@ typedef enum lk_session_event_kind {
     LK_SESSION_TRACK_MUTED,               /* publication (ours or theirs) */
     LK_SESSION_TRACK_UNMUTED,             /* publication (ours or theirs) */
 
+    LK_SESSION_DATA,           /* [participant or none, data, text: topic, flag: reliable] */
+    LK_SESSION_DTMF,           /* [participant or none, data: the digit, number: the code] */
+    LK_SESSION_DATA_THRESHOLD, /* [number: bytes, flag: reliable] */
+
     LK_SESSION_AUDIO_FRAME, /* [sink, frame] */
     LK_SESSION_VIDEO_FRAME, /* [sink, picture] */
     LK_SESSION_SINK_END,    /* [sink] */
@@ -266,6 +285,9 @@ typedef struct lk_session_event {
     size_t stats_count, subscriber_stats_count;
     struct lk_frame *frame; /* give: the receiver drops the reference; undelivered ones are dropped by the session */
     struct lk_picture *picture; /* as frame */
+    lk_bytes data;
+    uint64_t number;
+    bool has_topic;
     const char *text;
     lk_connection_state state;
     lk_connection_quality quality;

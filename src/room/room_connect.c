@@ -173,6 +173,7 @@ static void end_node(lk_session *s, lk_session_node *node, lk_session_event_kind
 static void fail_ops(lk_session *s)
 {
     const lk_error closed = {LK_ERR_CLOSED, "engine: connection error: engine is closed"};
+    lk_session_drop_outbox(s);
     while (s->ops.count) {
         lk_session_op *op = LK_CONTAINER(lk_list_first(&s->ops), lk_session_op, link);
         lk_session_op_done(s, op, &closed);

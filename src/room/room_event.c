@@ -30,7 +30,7 @@ void lk_session_free_text(lk_session *s, char **slot)
 
 /* ---- memory of events ------------------------------------------------------------------------------ */
 
-static void *out_alloc(lk_session *s, size_t size)
+void *lk_session_out_alloc(lk_session *s, size_t size)
 {
     void *p = lk_arena_alloc(&s->out, size);
     if (!p)
@@ -43,7 +43,7 @@ const char *lk_session_out_text(lk_session *s, const char *text)
     size_t size = text ? strlen(text) + 1 : 0;
     if (size <= 1)
         return "";
-    char *copy = (char *)out_alloc(s, size);
+    char *copy = (char *)lk_session_out_alloc(s, size);
     if (!copy)
         return "";
     memcpy(copy, text, size);
@@ -146,7 +146,7 @@ static const lk_room_info no_room = {.sid = "", .name = "", .metadata = ""};
 
 static const lk_attribute *copy_attributes(lk_session *s, const lk_attribute *from, size_t count)
 {
-    lk_attribute *copy = count ? (lk_attribute *)out_alloc(s, count * sizeof *copy) : NULL;
+    lk_attribute *copy = count ? (lk_attribute *)lk_session_out_alloc(s, count * sizeof *copy) : NULL;
     for (size_t i = 0; copy && i < count; i++)
         copy[i] = (lk_attribute){lk_session_out_text(s, from[i].key), lk_session_out_text(s, from[i].value)};
     return copy;
@@ -154,7 +154,7 @@ static const lk_attribute *copy_attributes(lk_session *s, const lk_attribute *fr
 
 const lk_participant_info *lk_session_person_info(lk_session *s, const lk_session_person *p)
 {
-    lk_participant_info *info = (lk_participant_info *)out_alloc(s, sizeof *info);
+    lk_participant_info *info = (lk_participant_info *)lk_session_out_alloc(s, sizeof *info);
     if (!info)
         return &no_person;
     *info = (lk_participant_info){
@@ -179,7 +179,7 @@ const lk_participant_info *lk_session_person_info(lk_session *s, const lk_sessio
 
 const lk_publication_info *lk_session_pub_info(lk_session *s, const lk_session_pub *pub)
 {
-    lk_publication_info *info = (lk_publication_info *)out_alloc(s, sizeof *info);
+    lk_publication_info *info = (lk_publication_info *)lk_session_out_alloc(s, sizeof *info);
     if (!info)
         return &no_pub;
     *info = (lk_publication_info){
@@ -205,7 +205,7 @@ const lk_publication_info *lk_session_pub_info(lk_session *s, const lk_session_p
 
 const lk_room_info *lk_session_room_info(lk_session *s)
 {
-    lk_room_info *info = (lk_room_info *)out_alloc(s, sizeof *info);
+    lk_room_info *info = (lk_room_info *)lk_session_out_alloc(s, sizeof *info);
     if (!info)
         return &no_room;
     *info = (lk_room_info){
@@ -213,8 +213,8 @@ const lk_room_info *lk_session_room_info(lk_session *s)
         .name = lk_session_out_text(s, s->room_name),
         .metadata = lk_session_out_text(s, s->room_metadata),
         .creation_time_msec = s->room_created_msec,
-        .lossy_low_threshold_bytes = 2097152,
-        .reliable_low_threshold_bytes = 2097152,
+        .reliable_low_threshold_bytes = s->data_low[0],
+        .lossy_low_threshold_bytes = s->data_low[1],
         .empty_timeout_sec = s->room_empty_sec,
         .departure_timeout_sec = s->room_departure_sec,
         .max_participants = s->room_max,
@@ -228,7 +228,7 @@ const lk_room_info *lk_session_room_info(lk_session *s)
 
 const lk_track_info *lk_session_local_track_info(lk_session *s, const lk_session_local_track *t)
 {
-    lk_track_info *info = (lk_track_info *)out_alloc(s, sizeof *info);
+    lk_track_info *info = (lk_track_info *)lk_session_out_alloc(s, sizeof *info);
     if (!info)
         return &no_track;
     *info = (lk_track_info){.sid = lk_session_out_text(s, t->pub ? t->pub->sid : "TR_unknown"),
@@ -243,7 +243,7 @@ const lk_track_info *lk_session_local_track_info(lk_session *s, const lk_session
 
 const lk_track_info *lk_session_remote_track_info(lk_session *s, const lk_session_remote_track *t)
 {
-    lk_track_info *info = (lk_track_info *)out_alloc(s, sizeof *info);
+    lk_track_info *info = (lk_track_info *)lk_session_out_alloc(s, sizeof *info);
     if (!info || !t->pub)
         return &no_track;
     *info = (lk_track_info){.sid = lk_session_out_text(s, t->pub->sid),
@@ -257,7 +257,7 @@ const lk_track_info *lk_session_remote_track_info(lk_session *s, const lk_sessio
 
 void lk_session_fill_members(lk_session *s, lk_session_event *ev, lk_session_person *const *people, size_t count)
 {
-    lk_session_member *members = count ? (lk_session_member *)out_alloc(s, count * sizeof *members) : NULL;
+    lk_session_member *members = count ? (lk_session_member *)lk_session_out_alloc(s, count * sizeof *members) : NULL;
     if (!members)
         return;
     for (size_t i = 0; i < count; i++)
@@ -270,7 +270,7 @@ static void fill_publications(lk_session *s, lk_session_member *member, const lk
 {
     size_t count = 0;
     lk_session_member_publication *list =
-        p->pubs.count ? (lk_session_member_publication *)out_alloc(s, p->pubs.count * sizeof *list) : NULL;
+        p->pubs.count ? (lk_session_member_publication *)lk_session_out_alloc(s, p->pubs.count * sizeof *list) : NULL;
     if (!list)
         return;
     LK_LIST_EACH(&p->pubs, it) {
@@ -285,7 +285,7 @@ void lk_session_fill_everybody(lk_session *s, lk_session_event *ev)
 {
     size_t count = 0;
     lk_session_member *members =
-        s->others.count ? (lk_session_member *)out_alloc(s, s->others.count * sizeof *members) : NULL;
+        s->others.count ? (lk_session_member *)lk_session_out_alloc(s, s->others.count * sizeof *members) : NULL;
     ev->room_info = lk_session_room_info(s);
     ev->participant_id = s->local->id;
     ev->participant = lk_session_person_info(s, s->local);

@@ -4,7 +4,7 @@
  * room.c           life, commands, the pump, effects        room_connect.c  attempts, join, end
  * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
  * room_publish.c   our tracks                               room_media.c    peer connection, media both ways
- * room_encoding.c  how much a picture is worth
+ * room_encoding.c  how much a picture is worth              room_data.c     data packets both ways
  */
 #pragma once
 #include "dtls/dtls.h"
@@ -26,6 +26,7 @@
 #define LK_SESSION_REASON_USEC LK_SEC(2)
 #define LK_SESSION_SLOTS 3 /* receive sections of each kind in the first offer */
 #define LK_SESSION_REMOTE_TRACK_BIT (1ull << 63)
+#define LK_SESSION_DATA_LOW (2u << 20) /* bytes; what the reference starts with */
 #define LK_SESSION_SPARE_NODES_MAX 64
 #define LK_SESSION_TOKEN_MAX 65536
 #define LK_SESSION_JOB_SENDER 1 /* lk_job.tag, set by media/ */
@@ -50,6 +51,7 @@ typedef enum lk_session_op_kind {
     LK_SESSION_OP_UNPUBLISH,
     LK_SESSION_OP_METADATA,
     LK_SESSION_OP_STATS,
+    LK_SESSION_OP_DATA,
 } lk_session_op_kind;
 
 typedef struct lk_session_op {
@@ -97,6 +99,7 @@ struct lk_session_person {
     lk_permission permission;
     lk_connection_quality quality;
     float level;
+    uint32_t last_data; /* sequence of its last reliable data packet; 0: none */
     lk_list pubs;
 };
 
@@ -209,6 +212,13 @@ struct lk_session {
     lk_session_slot *slots;
     size_t slot_count;
 
+    /* data */
+    uint32_t channels[2]; /* of the peer connection, by kind: reliable, lossy */
+    uint32_t data_sequence;
+    lk_list outbox[2]; /* of packets the channel had no room for, or that came before it opened */
+    uint64_t data_low[2]; /* thresholds, as told */
+    uint64_t target_bps; /* of the last share_rate */
+
     /* room */
     char *room_sid, *room_name, *room_metadata, *server_version;
     int64_t room_created_msec;
@@ -232,6 +242,7 @@ lk_session_event *lk_session_emit(lk_session *s, lk_session_event_kind kind);
 lk_session_event *lk_session_emit_person(lk_session *s, lk_session_event_kind kind, const lk_session_person *p);
 lk_session_event *lk_session_emit_pub(lk_session *s, lk_session_event_kind kind, const lk_session_pub *pub);
 /* Copies into the memory of events; "" when refused. */
+void *lk_session_out_alloc(lk_session *s, size_t size); /* NULL when refused; s->broken says so */
 const char *lk_session_out_text(lk_session *s, const char *text);
 const lk_participant_info *lk_session_person_info(lk_session *s, const lk_session_person *p);
 const lk_publication_info *lk_session_pub_info(lk_session *s, const lk_session_pub *pub);
@@ -315,6 +326,15 @@ typedef struct lk_session_encoding {
 } lk_session_encoding;
 /* What a picture of that size is sent with when nobody says otherwise. */
 lk_session_encoding lk_session_encoding_of(uint32_t width, uint32_t height, bool screen);
+
+/* ---- room_data.c ----------------------------------------------------------------------------------------- */
+
+lk_err lk_session_add_channels(lk_session *s);
+void lk_session_on_data(lk_session *s, const lk_pc_event *ev);
+/* Packets that wait go out as far as there is room. True: something moved. */
+bool lk_session_data_pump(lk_session *s);
+void lk_session_drop_outbox(lk_session *s);
+void lk_session_cancel_data(lk_session *s, const lk_session_op *op);
 
 /* ---- room_media.c ---------------------------------------------------------------------------------------- */
 

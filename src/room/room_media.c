@@ -211,6 +211,8 @@ lk_err lk_session_pc_start(lk_session *s, lk_text *offer)
     if (err == LK_OK)
         err = add_slots(s, LK_MEDIA_KIND_VIDEO, LK_SESSION_SLOTS);
     if (err == LK_OK)
+        err = lk_session_add_channels(s);
+    if (err == LK_OK)
         err = lk_pc_create_offer(s->pc, s->now, offer);
     if (err)
         return err;
@@ -352,6 +354,8 @@ void lk_session_on_pc(lk_session *s, const lk_pc_event *ev)
     case LK_PC_EV_TRACK: on_remote_track(s, ev); break;
     case LK_PC_EV_RTP: on_rtp(s, ev); break;
     case LK_PC_EV_KEY: on_key_wanted(s, ev); break;
+    case LK_PC_EV_DATA: lk_session_on_data(s, ev); break;
+    case LK_PC_EV_CHANNEL: LK_LOG(s->env, LK_LOG_DEBUG, "room.channel", LK_S("label", ev->text), LK_I("open", ev->active)); break;
     }
 }
 
@@ -381,18 +385,31 @@ void lk_session_push_video(lk_session *s, lk_usec now, uint64_t track, struct lk
     lk_session_pump(s);
 }
 
-/* Pacing above the rate itself lets a key frame through before the next frame is due. */
+/* The estimate may grow to twice what we send. Pacing above it lets a key frame through before the next frame is due; bursts
+ * stay within 10 ms of the estimate itself (see PACER_BURST_USEC). */
+#define DEMAND_PERCENT 200
 #define PACING_PERCENT 250
+#define AUDIO_SHARE_BPS 60000 /* of a packet of sound every 20 ms: it is not part of the estimate but of the path */
 
 void lk_session_share_rate(lk_session *s)
 {
-    uint64_t wanted = 0;
+    uint64_t wanted = 0, audio = 0;
+    if (!s->pc)
+        return;
     LK_LIST_EACH(&s->local_tracks, it) {
         const lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
         wanted += t->video ? t->max_bitrate_bps : 0;
+        audio += t->sender && !t->muted ? AUDIO_SHARE_BPS : 0;
     }
-    if (s->pc)
-        lk_pc_set_pacing(s->pc, s->now, wanted * PACING_PERCENT / 100);
+    uint64_t target = lk_pc_target_bps(s->pc), room = target > audio ? target - audio : target / 2;
+    s->target_bps = target;
+    lk_pc_set_demand(s->pc, s->now, wanted * DEMAND_PERCENT / 100);
+    lk_pc_set_pacing(s->pc, s->now, target * PACING_PERCENT / 100);
+    LK_LIST_EACH(&s->local_tracks, it) {
+        lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
+        if (t->video && wanted)
+            lk_video_sender_set_target(t->video, s->now, room >= wanted ? t->max_bitrate_bps : room * t->max_bitrate_bps / wanted);
+    }
 }
 
 static bool sends(const lk_session *s, const lk_session_local_track *t)
@@ -557,6 +574,8 @@ static bool pump_video(lk_session *s, lk_session_remote_track *t)
 bool lk_session_media_pump(lk_session *s)
 {
     bool moved = false;
+    if (s->pc && lk_pc_target_bps(s->pc) != s->target_bps)
+        lk_session_share_rate(s);
     LK_LIST_EACH(&s->remote_tracks, it) {
         lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
         moved |= t->video ? pump_video(s, t) : pump_audio(s, t);

@@ -16,7 +16,8 @@ BUILT = {"dispose", "connect", "ready_for_room_event", "disconnect", "get_sessio
          "clear_audio_buffer", "new_audio_stream", "audio_stream_from_participant", "new_audio_resampler",
          "remix_and_resample", "new_sox_resampler", "push_sox_resampler", "flush_sox_resampler",
          "create_video_track", "new_video_source", "capture_video_frame", "new_video_stream",
-         "video_stream_from_participant", "video_convert"}
+         "video_stream_from_participant", "video_convert", "publish_data",
+         "set_data_channel_buffered_amount_low_threshold"}
 # The stock library is built without them and rejects them; so do we.
 CAPTURE = {"new_capture_source", "start_capture", "stop_capture"}
 # Requests whose answer or callback event is named differently.
