@@ -112,7 +112,9 @@ typedef struct sctp_cc {
     lk_usec base_rtt, base_next, base_until; /* smallest of half a minute and more */
     lk_usec round_min, before_min; /* smallest of this round trip and of the one before */
     lk_usec immediate_at;
-    uint32_t round_order, round_lost, round_acked, loss_permille;
+    lk_usec round_at;
+    uint32_t round_order, round_lost, round_acked, round_bytes, loss_permille;
+    uint32_t delivered; /* bytes the way took in a shortest round trip, lately; 0: not known */
     uint32_t rack_order, reorder_share;
     lk_usec rack_rtt;
     bool rack_valid, probed, timer_is_probe;

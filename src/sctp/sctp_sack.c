@@ -78,7 +78,7 @@ static bool is_queueing(const lk_sctp *s)
 }
 
 /* A round is over when something sent after its begin has arrived. */
-static void end_round(lk_sctp *s, uint32_t order)
+static void end_round(lk_sctp *s, lk_usec now, uint32_t order)
 {
     sctp_cc *c = &s->cc;
     if (lk_ts32_diff(order, c->round_order) < 0)
@@ -88,6 +88,13 @@ static void end_round(lk_sctp *s, uint32_t order)
         c->loss_permille = (7 * c->loss_permille + 1000 * c->round_lost / sum) / 8;
     if (c->cwnd < c->ssthresh && is_queueing(s))
         c->ssthresh = c->cwnd; /* no need to lose a queue full to learn that it fills */
+    if (c->base_rtt != LK_NEVER && now > c->round_at) {
+        uint64_t bytes = (uint64_t)c->round_bytes * (uint64_t)c->base_rtt / (uint64_t)(now - c->round_at);
+        uint32_t faded = c->delivered - (c->limited ? c->delivered / 8 : 0);
+        c->delivered = LK_MAX((uint32_t)LK_MIN(bytes, (uint64_t)UINT32_MAX), faded);
+    }
+    c->round_at = now;
+    c->round_bytes = 0;
     c->before_min = c->round_min;
     c->round_min = LK_NEVER;
     c->round_lost = c->round_acked = 0;
@@ -99,7 +106,10 @@ static uint32_t floor_bytes(const lk_sctp *s)
 {
     lk_usec base = s->cc.base_rtt == LK_NEVER ? 0 : s->cc.base_rtt;
     lk_usec bytes = LK_MIN(base, LK_SEC(1)) * FLOOR_BYTES_PER_SEC / LK_SEC(1);
-    return LK_CLAMP((uint32_t)bytes, FLOOR_MIN_MTU * MTU(s), FLOOR_MAX_MTU * MTU(s));
+    uint32_t least = LK_CLAMP((uint32_t)bytes, FLOOR_MIN_MTU * MTU(s), FLOOR_MAX_MTU * MTU(s));
+    /* A way that takes less than that is full, though its queue may be too short to show it. */
+    uint32_t taken = s->cc.delivered ? LK_MIN(s->cc.delivered, UINT32_MAX / 3) / 2 * 3 : least;
+    return LK_MAX(LK_MIN(least, taken), CWND_MIN_MTU * MTU(s));
 }
 
 static uint32_t reduced(const lk_sctp *s)
@@ -222,6 +232,7 @@ static void ack_chunk(lk_sctp *s, lk_usec now, uint32_t tsn, acked *a)
     a->any = true;
     a->bytes += k->len;
     c->round_acked++;
+    c->round_bytes += k->len;
 }
 
 static void ack_cumulative(lk_sctp *s, lk_usec now, uint32_t count, acked *a)
@@ -276,7 +287,7 @@ static void finish(lk_sctp *s, lk_usec now, const acked *a)
             c->recovering = false;
         if (!c->recovering || c->cwnd < c->ssthresh)
             grow(s, a->bytes);
-        end_round(s, a->order);
+        end_round(s, now, a->order);
         c->backoff = 0;
         c->probed = false;
         s->tries = 0;
