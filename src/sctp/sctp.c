@@ -289,7 +289,7 @@ static void on_chunk_up(lk_sctp *s, lk_usec now, const lk_sctp_chunk *c)
         lk_sctp_on_forward(s, c);
         break;
     case SCTP_RECONFIG:
-        lk_sctp_on_reconfig(s, now, c);
+        lk_sctp_on_reconfig(s, c);
         break;
     case SCTP_HEARTBEAT:
         on_heartbeat(s, c);
@@ -434,7 +434,7 @@ void lk_sctp_tick(lk_sctp *s, lk_usec now)
     if (s->cc.timer_at <= now)
         lk_sctp_on_timer(s, now);
     if (s->reset && s->reset->at <= now)
-        lk_sctp_reset_timer(s, now);
+        lk_sctp_reset_timer(s);
     lk_sctp_reset_step(s);
     step_shutdown(s);
 }

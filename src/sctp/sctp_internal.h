@@ -161,15 +161,17 @@ typedef struct sctp_rx {
 
 typedef struct sctp_reset {
     /* ours */
-    uint32_t request_seq, next_seq, request_count;
+    uint32_t first_seq, request_seq, next_seq, request_tsn, request_count; /* first_seq: of the request before it was repeated anew */
     uint16_t request[SCTP_RESETS_MAX];
-    bool outstanding;
+    bool outstanding, anew;
     lk_usec at;
     uint32_t tries;
     /* theirs */
-    uint32_t expected_seq, response_seq, response_result;
+    uint32_t expected_seq, result; /* result: of the request before the expected one */
+    uint32_t response_seq, response_result;
+    bool waited; /* the last request was told to wait */
     bool deferred; /* until the TSN it names has come */
-    uint32_t deferred_tsn, deferred_count;
+    uint32_t deferred_tsn, deferred_count, deferred_done; /* done: so many of the list are reset */
     uint16_t deferred_streams[SCTP_RESETS_MAX];
 } sctp_reset;
 
@@ -257,8 +259,8 @@ uint32_t lk_sctp_rwnd(const lk_sctp *s);
 
 /* sctp_reset.c */
 void lk_sctp_reset_free(lk_sctp *s);
-void lk_sctp_on_reconfig(lk_sctp *s, lk_usec now, const lk_sctp_chunk *c);
+void lk_sctp_on_reconfig(lk_sctp *s, const lk_sctp_chunk *c);
 void lk_sctp_reset_want(lk_sctp *s, sctp_out_stream *o);
 void lk_sctp_reset_step(lk_sctp *s); /* after anything changed: deferred requests, requests that became possible */
-void lk_sctp_reset_timer(lk_sctp *s, lk_usec now);
+void lk_sctp_reset_timer(lk_sctp *s);
 void lk_sctp_write_reset(lk_sctp *s, lk_usec now, lk_wr *w);

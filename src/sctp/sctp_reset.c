@@ -95,39 +95,46 @@ static void make_request(lk_sctp *s)
         finish_request(s, false);
         return;
     }
-    r->request_seq = r->next_seq++;
+    r->first_seq = r->request_seq = r->next_seq++;
+    r->anew = false;
+    r->request_tsn = sctp_next_tsn(s) - 1;
     s->due |= DUE_RESET_REQUEST;
 }
 
-static void on_response(lk_sctp *s, lk_usec now, lk_rd *rd)
+static void on_response(lk_sctp *s, lk_rd *rd)
 {
     sctp_reset *r = s->reset;
     uint32_t seq = lk_rd_u32(rd), result = lk_rd_u32(rd);
-    if (rd->bad || !r || !r->outstanding || seq != r->request_seq) {
+    if (rd->bad || !r || !r->outstanding || seq - r->first_seq > r->request_seq - r->first_seq) {
         s->counters.dropped++;
         return;
     }
-    if (result == RESULT_IN_PROGRESS) { /* it waits for data of ours; ask again later */
+    if (result == RESULT_IN_PROGRESS) { /* it waits for data of ours; ask again later, under a number of its own */
         r->tries = 0;
-        r->at = now + lk_sctp_rto(s);
+        r->anew = r->anew || seq == r->request_seq;
         return;
     }
     finish_request(s, result <= RESULT_DONE);
 }
 
-void lk_sctp_reset_timer(lk_sctp *s, lk_usec now)
+void lk_sctp_reset_timer(lk_sctp *s)
 {
-    LK_UNUSED(now);
     s->reset->at = LK_NEVER;
-    if (++s->reset->tries > SCTP_TRIES)
+    if (++s->reset->tries > SCTP_TRIES) {
         finish_request(s, false);
-    else
-        s->due |= DUE_RESET_REQUEST;
+        return;
+    }
+    if (s->reset->anew)
+        s->reset->request_seq = s->reset->next_seq++;
+    s->reset->anew = false;
+    s->due |= DUE_RESET_REQUEST;
 }
 
 /* ---- theirs ---- */
 static bool reset_one(lk_sctp *s, uint16_t id)
 {
+    if (id >= s->config.streams)
+        return true;
     sctp_out_stream *o = lk_sctp_out_stream_of(s, id); /* before the event, so that the answer cannot fail */
     if (!o || lk_sctp_rx_reset_stream(s, id) != LK_OK)
         return false;
@@ -140,14 +147,14 @@ static bool reset_one(lk_sctp *s, uint16_t id)
     return true;
 }
 
-/* Resets what the deferred request names; what cannot be done for lack of memory stays in the list. */
+/* Resets what the deferred request names; goes on later where memory was refused. */
 static bool run_deferred(lk_sctp *s)
 {
     sctp_reset *r = s->reset;
-    while (r->deferred_count) {
-        if (!reset_one(s, r->deferred_streams[r->deferred_count - 1]))
+    while (r->deferred_done < r->deferred_count) {
+        if (!reset_one(s, r->deferred_streams[r->deferred_done]))
             return false;
-        r->deferred_count--;
+        r->deferred_done++;
     }
     return true;
 }
@@ -157,6 +164,17 @@ static void respond(lk_sctp *s, uint32_t seq, uint32_t result)
     s->reset->response_seq = seq;
     s->reset->response_result = result;
     s->due |= DUE_RESET_RESPONSE;
+}
+
+/* Told to wait, peers ask again under a new number, and may do so after we have done it. */
+static bool is_asked_again(const sctp_reset *r, uint32_t last_tsn, lk_rd ids, size_t count)
+{
+    if (r->deferred_tsn != last_tsn || r->deferred_count != count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (lk_rd_u16(&ids) != r->deferred_streams[i])
+            return false;
+    return true;
 }
 
 static void on_outgoing_request(lk_sctp *s, lk_rd *rd)
@@ -170,30 +188,28 @@ static void on_outgoing_request(lk_sctp *s, lk_rd *rd)
         s->counters.dropped += rd->bad;
         return;
     }
-    if (r->deferred && seq == r->expected_seq) {
-        respond(s, seq, RESULT_IN_PROGRESS);
-        return;
-    }
     if (seq != r->expected_seq) {
-        respond(s, seq, seq == r->expected_seq - 1 ? r->response_result : RESULT_BAD_SEQ);
+        respond(s, seq, seq == r->expected_seq - 1 ? r->result : RESULT_BAD_SEQ);
         return;
     }
-    if (count == 0 || count > SCTP_RESETS_MAX) { /* all streams at once: nobody closes channels that way */
-        r->expected_seq++;
-        respond(s, seq, RESULT_DENIED);
-        return;
+    r->expected_seq++;
+    r->waited = (r->deferred || r->waited) && is_asked_again(r, last_tsn, *rd, count);
+    if (!r->waited) {
+        /* All streams at once: nobody closes channels that way. One that waits is not forgotten for another. */
+        if (count == 0 || count > SCTP_RESETS_MAX || r->deferred) {
+            respond(s, seq, r->result = RESULT_DENIED);
+            return;
+        }
+        r->deferred = true;
+        r->deferred_tsn = last_tsn;
+        r->deferred_count = (uint32_t)count;
+        r->deferred_done = 0;
+        for (size_t i = 0; i < count; i++)
+            r->deferred_streams[i] = lk_rd_u16(rd);
+        lk_sctp_reset_step(s);
     }
-    r->deferred = true;
-    r->deferred_tsn = last_tsn;
-    r->deferred_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint16_t id = lk_rd_u16(rd);
-        if (id < s->config.streams)
-            r->deferred_streams[r->deferred_count++] = id;
-    }
-    lk_sctp_reset_step(s);
-    if (r->deferred)
-        respond(s, seq, RESULT_IN_PROGRESS);
+    r->waited = r->waited || r->deferred;
+    respond(s, seq, r->result = r->deferred ? RESULT_IN_PROGRESS : RESULT_DONE);
 }
 
 /* Requests we have no use for get an answer all the same, or the peer would ask for ever. */
@@ -205,15 +221,15 @@ static void on_other_request(lk_sctp *s, lk_rd *rd, uint32_t result)
         s->counters.dropped += rd->bad;
         return;
     }
-    if (seq == r->expected_seq && !r->deferred) {
+    if (seq == r->expected_seq) {
         r->expected_seq++;
-        respond(s, seq, result);
+        respond(s, seq, r->result = result);
     } else {
-        respond(s, seq, seq == r->expected_seq - 1 ? r->response_result : RESULT_BAD_SEQ);
+        respond(s, seq, seq == r->expected_seq - 1 ? r->result : RESULT_BAD_SEQ);
     }
 }
 
-void lk_sctp_on_reconfig(lk_sctp *s, lk_usec now, const lk_sctp_chunk *c)
+void lk_sctp_on_reconfig(lk_sctp *s, const lk_sctp_chunk *c)
 {
     lk_rd r = lk_rd_of(c->value, c->len);
     lk_sctp_param p;
@@ -224,7 +240,7 @@ void lk_sctp_on_reconfig(lk_sctp *s, lk_usec now, const lk_sctp_chunk *c)
             on_outgoing_request(s, &v);
             break;
         case SCTP_PARAM_RESPONSE:
-            on_response(s, now, &v);
+            on_response(s, &v);
             break;
         case SCTP_PARAM_ADD_OUTGOING: /* streams cost nothing before they are used */
             on_other_request(s, &v, RESULT_DONE);
@@ -249,7 +265,7 @@ void lk_sctp_reset_step(lk_sctp *s)
         return;
     if (r && r->deferred && lk_ts32_diff(s->rx.cumulative, r->deferred_tsn) >= 0 && run_deferred(s)) {
         r->deferred = false;
-        respond(s, r->expected_seq++, RESULT_DONE);
+        respond(s, r->expected_seq - 1, r->result = RESULT_DONE);
     }
     if (s->resets_wanted)
         make_request(s);
@@ -273,7 +289,7 @@ void lk_sctp_write_reset(lk_sctp *s, lk_usec now, lk_wr *w)
         lk_wr_u16(w, (uint16_t)(16 + 2 * r->request_count));
         lk_wr_u32(w, r->request_seq);
         lk_wr_u32(w, r->expected_seq - 1);
-        lk_wr_u32(w, sctp_next_tsn(s) - 1);
+        lk_wr_u32(w, r->request_tsn);
         for (uint32_t i = 0; i < r->request_count; i++)
             lk_wr_u16(w, r->request[i]);
         r->at = now + lk_sctp_rto(s);

@@ -311,3 +311,158 @@ LK_TEST(an_idle_association_is_small)
     }
     link_free(w);
 }
+
+/* Messages of 1 kB that arrive within 8 s when there is always one more to send. */
+static size_t pace(sctp_world *w, lk_sctp_counters *c)
+{
+    uint32_t sent = 0;
+    lk_usec until = w->now + LK_SEC(8);
+    while (w->now < until) {
+        lk_err err = link_send(w, 0, sent, 1000, (lk_sctp_message){.stream = 1});
+        sent += err == LK_OK;
+        if (err != LK_OK && (err != LK_ERR_FULL || !link_step(w, until)))
+            break;
+    }
+    lk_sctp_count(w->side[0].s, c);
+    CHECK_EQ(w->side[1].bad, 0);
+    return w->side[1].messages;
+}
+
+LK_TEST(random_loss_does_not_close_the_window)
+{
+    static const struct {
+        unsigned loss_permille;
+        int rtt_msec;
+        size_t at_least; /* a second */
+    } table[] = {{0, 50, 15000}, {10, 50, 1500}, {50, 50, 250}, {150, 50, 200}, {150, 300, 100}, {150, 2, 3000}};
+    if (lk_test_oom())
+        return;
+    for (size_t i = 0; i < LK_LEN(table); i++) {
+        sctp_world *w = link_new(env, i + 1, NULL);
+        lk_sctp_counters c;
+        w->delay = LK_MSEC(table[i].rtt_msec) / 2;
+        CHECK(link_connect(w));
+        w->loss_permille = table[i].loss_permille;
+        CHECK(pace(w, &c) > 8 * table[i].at_least);
+        CHECK_EQ(c.timeouts, 0); /* losses are repaired without them */
+        CHECK(c.chunks_retransmitted * 1000 < c.packets_sent * (table[i].loss_permille + 20));
+        link_free(w);
+    }
+}
+
+LK_TEST(a_narrow_way_is_filled_and_not_flooded)
+{
+    static const struct {
+        size_t rate_bytes_per_sec;
+        int queue_msec;
+        unsigned lost_percent_max;
+    } table[] = {{125000, 300, 9}, {37500, 300, 12}, {1250000, 50, 5}, {1250000, 5, 6}, {125000, 20, 20}};
+    if (lk_test_oom())
+        return;
+    for (size_t i = 0; i < LK_LEN(table); i++) {
+        sctp_world *w = link_new(env, i + 1, NULL);
+        lk_sctp_counters c;
+        w->delay = LK_MSEC(25);
+        CHECK(link_connect(w));
+        w->rate_bytes_per_sec = table[i].rate_bytes_per_sec;
+        w->queue_max = LK_MSEC(table[i].queue_msec);
+        size_t messages = pace(w, &c);
+        CHECK(messages * 1028 > 8 * table[i].rate_bytes_per_sec * 85 / 100);
+        CHECK(c.chunks_retransmitted * 100 < c.packets_sent * table[i].lost_percent_max);
+        link_free(w);
+    }
+}
+
+LK_TEST(a_lost_last_message_is_repaired_without_a_timeout)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    w->delay = LK_MSEC(25);
+    if (link_connect(w)) {
+        lk_sctp_counters c;
+        for (uint32_t i = 0; i < 10; i++) { /* the way is known by then */
+            (void)!link_send(w, 0, i, 500, (lk_sctp_message){0});
+            CHECK(link_settle(w, LK_SEC(1)));
+        }
+        lk_usec began = w->now;
+        (void)!link_send(w, 0, 10, 500, (lk_sctp_message){0});
+        w->cut = true;
+        link_drain(w);
+        w->cut = false;
+        CHECK(link_settle(w, LK_SEC(10)));
+        lk_sctp_count(w->side[0].s, &c);
+        CHECK_EQ(w->side[1].messages, 11);
+        CHECK_EQ(c.timeouts, 0);
+        CHECK(w->side[1].last_message_at - began < LK_MSEC(150)); /* two round trips, and the way */
+    }
+    link_free(w);
+}
+
+/* A side whose program takes nothing: 1 MiB of window fills, is closed, and opens when it is emptied. */
+LK_TEST(a_closed_window_is_waited_for_and_probed)
+{
+    const lk_sctp_config config = {.receive_buffer_bytes = 40000, .message_max_bytes = 20000};
+    sctp_world *w = link_new(env, 1, &config);
+    w->delay = LK_MSEC(5);
+    if (link_connect(w)) {
+        lk_sctp_counters c;
+        lk_bytes p;
+        uint32_t n = 0;
+        while (n < many(200) && link_send(w, 0, n, 1000, (lk_sctp_message){.stream = 1}) == LK_OK)
+            n++;
+        lk_usec until = w->now + LK_SEC(120);
+        while (w->now < until) { /* like link_run, but nobody looks for events on side 1 */
+            for (int i = 0; i < 2; i++)
+                while (lk_sctp_poll_tx(w->side[i].s, w->now, &p))
+                    link_carry(w, !i, p.data, p.len);
+            w->now = LK_MAX(w->now, LK_MIN(link_next(w), until));
+            while (w->count && w->heap[0]->at <= w->now) {
+                link_packet *k = link_take(w);
+                lk_sctp_input(w->side[k->to].s, w->now, k->data, k->len);
+                free(k);
+            }
+            for (int i = 0; i < 2; i++)
+                lk_sctp_tick(w->side[i].s, w->now);
+        }
+        lk_sctp_count(w->side[0].s, &c);
+        CHECK(w->side[0].closed == 0 && lk_sctp_state_of(w->side[0].s) == LK_SCTP_STATE_CONNECTED);
+        CHECK(c.flight_bytes <= 2 * LK_SCTP_MTU);
+        CHECK(link_settle(w, LK_SEC(60)));
+        CHECK_EQ(w->side[1].messages, n);
+        CHECK_EQ(w->side[1].bad, 0);
+    }
+    link_free(w);
+}
+
+/* Bytes nobody promised anything about, on an association that is up: from outside, and from the peer itself. */
+LK_TEST(hostile_packets_neither_end_nor_swell_an_association)
+{
+    const lk_sctp_config config = {.receive_buffer_bytes = 100000, .message_max_bytes = 20000};
+    sctp_world *w = link_new(env, 1, &config);
+    if (link_connect(w)) {
+        lk_bytes p;
+        uint8_t last[LINK_MTU_MAX], bytes[LINK_MTU_MAX];
+        uint32_t sent = 0;
+        for (uint32_t round = 0; round < many(3000); round++) {
+            if (link_send(w, 0, sent, 12 + round % 3000, (lk_sctp_message){.stream = (uint16_t)(round % 3 + 1)}) == LK_OK)
+                sent++;
+            while (lk_sctp_poll_tx(w->side[0].s, w->now, &p)) {
+                size_t len = p.len;
+                memcpy(last, p.data, len);
+                memcpy(bytes, last, len);
+                lk_sctp_input(w->side[1].s, w->now, last, len);
+                for (int edits = 1 + (int)(lk_prng_next(&w->dice) % 4); edits; edits--) /* not the tag nor its checksum */
+                    bytes[12 + lk_prng_next(&w->dice) % (len - 12)] = (uint8_t)lk_prng_next(&w->dice);
+                if (bytes[12] != SCTP_ABORT && bytes[12] != SCTP_SHUTDOWN)
+                    lk_sctp_input(w->side[1].s, w->now, bytes, lk_prng_next(&w->dice) % 4 ? len : len / 2);
+                bytes[4] ^= 0x55; /* somebody else */
+                lk_sctp_input(w->side[1].s, w->now, bytes, len);
+            }
+            link_run(w, LK_MSEC(5));
+            CHECK(lk_test_live_bytes() < 3 * config.receive_buffer_bytes + (2u << 20));
+        }
+        CHECK_EQ(w->side[0].closed, 0);
+        CHECK_EQ(w->side[1].closed, 0);
+        CHECK_EQ(lk_sctp_state_of(w->side[1].s), LK_SCTP_STATE_CONNECTED);
+    }
+    link_free(w);
+}
