@@ -24,8 +24,9 @@ void lk_rtp_stats_receive(lk_rtp_stats *s, lk_usec now, uint16_t seq, uint32_t t
         s->highest = at;
         (void)lk_unwrap16_next(&s->seq, seq);
     }
+    if (!s->started || !resent) /* the next one in time is measured against one in time */
+        s->transit = transit;
     s->started = true;
-    s->transit = transit;
     s->received++;
     s->bytes += payload_len;
     s->header_bytes += header_len;
