@@ -1,5 +1,5 @@
 #!/bin/sh
-# Configures once and builds: product (no argument: build/), checks (build-checks/), asan (build-asan/).
+# Configures once and builds: product (no argument: build/), checks (build-checks/), asan (build-asan/), tsan (build-tsan/).
 set -e
 cd "$(dirname "$0")/.."
 kind=${1:-product}
@@ -7,7 +7,8 @@ case $kind in
 product) dir=build; flags="-Dbuildtype=release -Ddebug=true" ;;
 checks) dir=build-checks; flags="-Dbuildtype=debugoptimized -Dchecks=true" ;;
 asan) dir=build-asan; flags="-Dbuildtype=debugoptimized -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false" ;;
-*) echo "build.sh: unknown kind '$kind' (product, checks, asan)" >&2; exit 2 ;;
+tsan) dir=build-tsan; flags="-Dbuildtype=debugoptimized -Dchecks=true -Db_sanitize=thread -Db_lundef=false" ;;
+*) echo "build.sh: unknown kind '$kind' (product, checks, asan, tsan)" >&2; exit 2 ;;
 esac
 # shellcheck disable=SC2086
 [ -f "$dir/build.ninja" ] || meson setup "$dir" $flags >"$dir.log" 2>&1 || { cat "$dir.log" >&2; exit 1; }

@@ -38,6 +38,8 @@ NIGHTLY = [
     ("build with sanitizers", ["tools/build.sh", "asan"]),
     ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),
+    ("build with the thread sanitizer", ["tools/build.sh", "tsan"]),
+    ("threads", ["tools/tsan.sh"]),
 ]
 
 

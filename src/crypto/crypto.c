@@ -56,3 +56,8 @@ lk_err lk_crypto_fill(void *ctx, void *out, size_t len)
         return LK_ERR_INVALID;
     return RAND_bytes((unsigned char *)out, (int)len) == 1 ? LK_OK : LK_ERR_INTERNAL;
 }
+
+void lk_crypto_outlive_exit(void)
+{
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}

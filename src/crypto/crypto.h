@@ -28,3 +28,7 @@ void lk_secure_zero(void *p, size_t len);
 
 /* Entropy of the operating system; shape of lk_rng.fill (ctx unused). LK_ERR_INTERNAL without entropy. */
 lk_err lk_crypto_fill(void *ctx, void *out, size_t len);
+
+/* Before the first use of OpenSSL by threads that nobody joins when the process ends: what they use stays whole until
+ * then. Without effect where the program itself has begun to use OpenSSL before. Any thread. */
+void lk_crypto_outlive_exit(void);

@@ -275,6 +275,7 @@ lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *confi
     }
     uv_prepare_start(&loop->flush, on_flush);
     uv_unref((uv_handle_t *)&loop->flush);
+    lk_crypto_outlive_exit(); /* a program may end while rooms are open */
     if (lk_io_thread(&loop->thread, "lk-loop", loop_main, loop) != 0) {
         uv_close((uv_handle_t *)&loop->wake, NULL);
         uv_close((uv_handle_t *)&loop->clock, NULL);
