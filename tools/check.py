@@ -27,7 +27,7 @@ STEPS = [
     ("simulator", ["build-checks/tests/sim/sim", "--seeds", "5"]),
     *[("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"])
       for name in STRICT_VECTORS],
-    ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "oom"]),
+    ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "-t", "4", "--suite", "oom"]),
     ("fuzz replay", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "fuzz"]),
     ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
@@ -36,7 +36,7 @@ STEPS = [
 NIGHTLY = [
     ("simulator, many seeds", ["build-checks/tests/sim/sim", "--seeds", "200"]),
     ("build with sanitizers", ["tools/build.sh", "asan"]),
-    ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs",
+    ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),
     ("build with the thread sanitizer", ["tools/build.sh", "tsan"]),
     ("threads", ["tools/tsan.sh"]),
