@@ -63,6 +63,7 @@ FIGURES = [
     Figure("video", "psnr_db", "luma PSNR of that", "dB", 2, "not below"),
     Figure("video", "kbps", "bitrate of that", "kbit/s", 0),
     Figure("video", "fps", "frames seen of that", "1/s", 1),
+    Figure("video", "whole_percent", "of them in full size", "%", 0),
     Figure("video", "first_frame_ms", "first frame after publish", "ms", 0, "ratio", 0.7),
     Figure("data", "per_second", "reliable 1 kB messages, Python", "1/s", 0, "gain", 2.0),
     Figure("data", "latency_ms", "reliable 1 kB message, one way", "ms", 3, "ratio", 0.7),
@@ -117,7 +118,7 @@ class Child:
                 raise NotBuilt(line["text"])
             if line["event"] == "ended":
                 self.process.wait()
-                raise Failed(f"{self.name} ended with {self.process.returncode}: {''.join(self.errors)[-1500:]}")
+                raise Failed(f"{self.name} ended with {self.process.returncode}: {' '.join(''.join(self.errors).split())[-400:]}")
 
     def values(self, seconds=300):
         line = self.wait("values", seconds)
@@ -391,7 +392,7 @@ def main():
     if options.json:
         options.json.write_text(json.dumps({**bench.json(), "machine": what}, indent=1, default=str) + "\n")
     for (case, library), text in bench.notes.items():
-        print(f"{case} on {library}: {text[:300]}")
+        print(f"{case} on {library}: {text}")
     return any(text.startswith("failed") for text in bench.notes.values())
 
 

@@ -425,19 +425,20 @@ async def case_video(options):
     import numpy as np
     from livekit import rtc
     data = pictures()
-    seen, kept, counted = [], [], 0
+    seen, kept, counted, whole = [], [], 0, 0
     sampling = [False]
     sender, _ = await join(options, "video", "a")
     receiver, _ = await join(options, "video", "b")
     streams = []
 
     async def watch(track):
-        nonlocal counted
+        nonlocal counted, whole
         async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
             seen.append(time.monotonic())
             if sampling[0]:
                 counted += 1
-                if counted % 15 == 0:
+                whole += (event.frame.width, event.frame.height) == (WIDTH, HEIGHT)
+                if counted % 15 == 0 and (event.frame.width, event.frame.height) == (WIDTH, HEIGHT):
                     kept.append(bytes(event.frame.data[:WIDTH * HEIGHT]))
     receiver.on("track_subscribed", lambda track, *_: streams.append(asyncio.create_task(watch(track))))
     began = time.monotonic()
@@ -456,7 +457,8 @@ async def case_video(options):
     sampling[0] = False
     percent, seconds = cpu.percent(), time.monotonic() - at
     bits = (await sent() - before) * 8
-    values = {"cpu": percent, "first_frame_ms": first * 1e3, "fps": counted / seconds, "kbps": bits / seconds / 1e3}
+    values = {"cpu": percent, "first_frame_ms": first * 1e3, "fps": counted / seconds,
+              "whole_percent": 100 * whole / max(1, counted), "kbps": bits / seconds / 1e3}
     if showing.done():
         raise RuntimeError(f"the feeder ended: {showing.exception()}")
     showing.cancel()
@@ -467,7 +469,7 @@ async def case_video(options):
             error = np.mean((picture.astype(float) - luma_of(data[number])) ** 2)
             quality.append(10 * np.log10(255 ** 2 / error))
     if not quality:
-        raise RuntimeError("no picture with a number of ours was seen")
+        raise RuntimeError("no whole picture with a number of ours was seen")
     values["psnr_db"] = median(quality)
     await sender.disconnect()
     await receiver.disconnect()
