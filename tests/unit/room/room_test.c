@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "room_server.h"
+
+static room_server world;
+
+static bool once(const room_server *r, lk_session_event_kind kind) { return room_told(r, kind, 0) && !room_told(r, kind, 1); }
+
+LK_TEST(a_connect_ends_once_with_everybody_and_a_disconnect_says_good_bye)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        CHECK_EQ(r->dials, 1);
+        CHECK(once(r, LK_SESSION_OP_DONE) && once(r, LK_SESSION_ROOM_SID));
+        CHECK_STR(room_got(r, LK_SESSION_ROOM_SID, 0)->text, "RM_x");
+        CHECK_EQ(room_got(r, LK_SESSION_OP_DONE, 0)->members, 1);
+        CHECK_STR(room_got(r, LK_SESSION_OP_DONE, 0)->identity, "me");
+        CHECK_EQ(lk_session_connect(r->s, r->now, 9, "ws://x", "t"), LK_ERR_STATE);
+        size_t before = r->count;
+        CHECK_OK(lk_session_disconnect(r->s, r->now, 2, LK_DISCONNECT_CLIENT_INITIATED));
+        room_run(r, LK_SEC(2));
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_LEAVE], 1);
+        CHECK(once(r, LK_SESSION_DISCONNECTED) && once(r, LK_SESSION_CLOSED));
+        CHECK_EQ(room_got(r, LK_SESSION_DISCONNECTED, 0)->reason, LK_DISCONNECT_CLIENT_INITIATED);
+        const told *done = room_told(r, LK_SESSION_OP_DONE, 1);
+        CHECK(done && done->op == 2 && done->error.code == LK_OK);
+        CHECK(r->count && (r->events[r->count - 1].kind == LK_SESSION_CLOSED || r->events[r->count - 1].kind == LK_SESSION_OP_DONE));
+        CHECK(r->count > before && lk_session_finished(r->s) && !r->stream_open && !r->udp_open);
+        CHECK_OK(lk_session_disconnect(r->s, r->now, 3, LK_DISCONNECT_CLIENT_INITIATED));
+        room_run(r, LK_SEC(1));
+        CHECK(room_told(r, LK_SESSION_OP_DONE, 2) && room_got(r, LK_SESSION_OP_DONE, 2)->op == 3);
+        CHECK_EQ(lk_session_deadline(r->s), LK_NEVER);
+    }
+    room_close(r);
+}
+
+LK_TEST(what_the_server_answers_instead_ends_the_connect_with_its_reason)
+{
+    static const struct {
+        const char *name, *answer, *text;
+        lk_err code;
+        unsigned dials;
+        bool refuse, silent, half_join, no_answer, hang_up, no_media, bad_sdp;
+    } rows[] = {
+        {.name = "unauthorized", .answer = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 28\r\n\r\ninvalid the.secret.token now", .code = LK_ERR_AUTH, .dials = 1, .text = "401 Unauthorized - invalid <token> now"},
+        {.name = "unavailable", .answer = "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", .code = LK_ERR_NETWORK, .dials = 3, .text = "503 Service Unavailable"},
+        {.name = "garbage", .answer = "hello\r\n", .code = LK_ERR_PROTOCOL, .dials = 3, .text = "not a LiveKit server"},
+        {.name = "refused", .refuse = true, .code = LK_ERR_NETWORK, .dials = 3, .text = "connection refused"},
+        {.name = "silent", .silent = true, .code = LK_ERR_TIMEOUT, .dials = 3, .text = ""},
+        {.name = "hangs up", .hang_up = true, .code = LK_ERR_NETWORK, .dials = 3, .text = "closed the connection"},
+        {.name = "half a join", .half_join = true, .code = LK_ERR_PROTOCOL, .dials = 3, .text = "incomplete"},
+        {.name = "no answer", .no_answer = true, .code = LK_ERR_TIMEOUT, .dials = 0, .text = ""},
+        {.name = "no media", .no_media = true, .code = LK_ERR_TIMEOUT, .dials = 0, .text = ""},
+        {.name = "bad answer", .bad_sdp = true, .code = LK_ERR_WIRE, .dials = 3, .text = "answer was refused"},
+    };
+    for (size_t i = 0; i < (lk_test_oom() ? 1 : LK_LEN(rows)); i++) {
+        room_server *r = &world;
+        if (room_open(r, env, NULL)) {
+            r->answer = rows[i].answer;
+            r->refuse = rows[i].refuse;
+            r->silent = rows[i].silent;
+            r->half_join = rows[i].half_join;
+            r->no_answer = rows[i].no_answer;
+            r->no_media = rows[i].no_media;
+            r->hang_up_after_upgrade = rows[i].hang_up;
+            r->bad_sdp = rows[i].bad_sdp;
+            lk_usec began = r->now;
+            CHECK_OK(lk_session_connect(r->s, r->now, 1, "ws://server.example:7880", "the.secret.token"));
+            for (int n = 0; n < 200 && !room_told(r, LK_SESSION_OP_DONE, 0); n++)
+                room_run(r, LK_MSEC(100));
+            CHECK(r->now - began <= LK_SEC(16)); /* (1 + 2 retries) x 5 s */
+            room_run(r, LK_SEC(3));
+            const told *t = room_told(r, LK_SESSION_OP_DONE, 0);
+            bool good = CHECK(t != NULL) && CHECK(once(r, LK_SESSION_OP_DONE)) && CHECK(strstr(t->error.text, rows[i].text) != NULL);
+            good = good && (rows[i].code == LK_ERR_WIRE ? CHECK(t->error.code != LK_OK) : CHECK_EQ(t->error.code, rows[i].code));
+            good = good && (!rows[i].dials || CHECK_EQ(r->dials, rows[i].dials)) && CHECK(!strstr(t->error.text, "secret"));
+            if (!good)
+                CHECK_STR(t ? t->error.text : "", rows[i].name);
+            CHECK(!room_told(r, LK_SESSION_DISCONNECTED, 0) && !room_told(r, LK_SESSION_CLOSED, 0));
+            CHECK(lk_session_finished(r->s) && !r->stream_open && !r->udp_open);
+        }
+        room_close(r);
+    }
+}
+
+LK_TEST(a_connect_is_given_up_at_once_when_cancelled)
+{
+    for (int when = 0; when < 3; when++) {
+        room_server *r = &world;
+        if (room_open(r, env, NULL)) {
+            r->silent = when == 0;
+            r->no_media = when > 0;
+            CHECK_OK(lk_session_connect(r->s, r->now, 1, "ws://server.example", "the.secret.token"));
+            room_run(r, LK_MSEC(when * 300));
+            if (when == 2)
+                CHECK_OK(lk_session_disconnect(r->s, r->now, 5, LK_DISCONNECT_CLIENT_INITIATED));
+            else
+                CHECK_OK(lk_session_cancel(r->s, r->now, 1, LK_ERR_CANCELLED));
+            room_drain(r);
+            const told *t = room_told(r, LK_SESSION_OP_DONE, 0);
+            CHECK(t && t->op == 1 && t->error.code == LK_ERR_CANCELLED);
+            room_run(r, LK_SEC(2));
+            CHECK(lk_session_finished(r->s));
+            CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_LEAVE], when ? 1 : 0); /* let in: told */
+            CHECK_EQ(lk_session_cancel(r->s, r->now, 1, LK_ERR_CANCELLED), LK_ERR_NOT_FOUND);
+        }
+        room_close(r);
+    }
+}
+
+LK_TEST(what_is_not_built_is_refused_by_name)
+{
+    static const struct {
+        lk_session_config config;
+        const char *text;
+    } rows[] = {
+        {{.connect_timeout_msec = 1000, .encryption = LK_ENCRYPTION_GCM}, "encryption"},
+        {{.connect_timeout_msec = 1000, .transport = LK_SESSION_TRANSPORT_RELAY}, "RELAY"},
+    };
+    static const char *const urls[] = {"", "ftp://x", "ws://", "ws://h:99999", "wss://server.example"};
+    for (size_t i = 0; i < LK_LEN(rows) + LK_LEN(urls); i++) {
+        bool row = i < LK_LEN(rows);
+        room_server *r = &world;
+        if (room_open(r, env, row ? &rows[i].config : NULL)) {
+            lk_err err = lk_session_connect(r->s, r->now, 1, row ? "ws://h" : urls[i - LK_LEN(rows)], "token");
+            room_run(r, LK_SEC(1));
+            const told *t = room_told(r, LK_SESSION_OP_DONE, 0);
+            CHECK(err != LK_OK || (t && t->error.code != LK_OK));
+            CHECK_EQ(r->dials, 0);
+            if (row && t && !CHECK(strstr(t->error.text, rows[i].text) != NULL))
+                CHECK_STR(t->error.text, rows[i].text);
+        }
+        room_close(r);
+    }
+}
+
+LK_TEST(people_come_change_and_go_in_order)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        size_t before = r->count;
+        room_update(r, room_person(r, "PA_new", "new", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE));
+        room_drain(r);
+        const told *came = room_told(r, LK_SESSION_PARTICIPANT_CONNECTED, 0);
+        CHECK(came && strcmp(came->identity, "new") == 0 && once(r, LK_SESSION_PARTICIPANT_CONNECTED));
+        Livekit__ParticipantInfo *p = room_person(r, "PA_new", "new", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+        p->metadata = (char *)(uintptr_t)"about";
+        p->name = (char *)(uintptr_t)"New Name";
+        room_update(r, p);
+        room_drain(r);
+        CHECK(once(r, LK_SESSION_PARTICIPANT_METADATA) && once(r, LK_SESSION_PARTICIPANT_NAME));
+        CHECK_EQ(room_got(r, LK_SESSION_PARTICIPANT_METADATA, 0)->participant_id, came ? came->participant_id : 0);
+        room_update(r, p); /* nothing new in it */
+        room_drain(r);
+        CHECK(once(r, LK_SESSION_PARTICIPANT_METADATA));
+        room_update(r, room_person(r, "PA_new", "new", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED));
+        room_update(r, room_person(r, "PA_nobody", "nobody", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED));
+        room_update(r, room_person(r, "", "", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE));
+        room_drain(r);
+        CHECK(once(r, LK_SESSION_PARTICIPANT_DISCONNECTED) && r->count > before);
+        /* The same person again is another participant. */
+        room_update(r, room_person(r, "PA_again", "new", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE));
+        room_drain(r);
+        const told *again = room_told(r, LK_SESSION_PARTICIPANT_CONNECTED, 1);
+        CHECK(again && came && again->participant_id != came->participant_id);
+    }
+    room_close(r);
+}
+
+LK_TEST(a_server_that_sends_us_away_is_told_with_its_reason)
+{
+    static const struct {
+        Livekit__DisconnectReason theirs;
+        lk_disconnect_reason ours;
+    } rows[] = {{LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY, LK_DISCONNECT_DUPLICATE_IDENTITY},
+                {LIVEKIT__DISCONNECT_REASON__PARTICIPANT_REMOVED, LK_DISCONNECT_PARTICIPANT_REMOVED},
+                {LIVEKIT__DISCONNECT_REASON__ROOM_DELETED, LK_DISCONNECT_ROOM_DELETED}};
+    for (size_t i = 0; i < (lk_test_oom() ? 1 : LK_LEN(rows)); i++) {
+        room_server *r = &world;
+        if (room_open(r, env, NULL) && room_connect(r)) {
+            CHECK_OK(lk_session_set_metadata(r->s, r->now, 7, "pending"));
+            room_drain(r);
+            room_leave(r, rows[i].theirs);
+            room_run(r, LK_SEC(3));
+            CHECK(once(r, LK_SESSION_DISCONNECTED) && once(r, LK_SESSION_CLOSED));
+            CHECK_EQ(room_got(r, LK_SESSION_DISCONNECTED, 0)->reason, rows[i].ours);
+            const told *pending = room_told(r, LK_SESSION_OP_DONE, 1);
+            CHECK(pending && pending->op == 7 && pending->error.code == LK_ERR_CLOSED);
+            CHECK(lk_session_finished(r->s));
+            CHECK(lk_session_set_metadata(r->s, r->now, 8, "late") != LK_OK || room_told(r, LK_SESSION_OP_DONE, 2) == NULL);
+        }
+        room_close(r);
+    }
+}
+
+LK_TEST(pings_are_sent_and_silence_ends_the_session)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        room_run(r, LK_SEC(60));
+        CHECK(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_PING_REQ] >= 11 && r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_PING_REQ] <= 14);
+        CHECK(!room_told(r, LK_SESSION_DISCONNECTED, 0));
+        r->no_pong = true;
+        lk_usec from = r->now;
+        while (r->now < from + LK_SEC(40) && !room_told(r, LK_SESSION_DISCONNECTED, 0))
+            room_run(r, LK_MSEC(500));
+        CHECK(r->now - from >= LK_SEC(9) && r->now - from <= LK_SEC(21));
+        CHECK(once(r, LK_SESSION_DISCONNECTED));
+        room_run(r, LK_SEC(3));
+        CHECK(once(r, LK_SESSION_CLOSED) && lk_session_finished(r->s));
+    }
+    room_close(r);
+}
+
+static void answer_request(room_server *r, Livekit__RequestResponse__Reason reason)
+{
+    Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
+    Livekit__RequestResponse response = LIVEKIT__REQUEST_RESPONSE__INIT;
+    response.has_request_id = response.has_reason = 1;
+    response.request_id = r->last_request_id;
+    response.reason = reason;
+    response.message = (char *)(uintptr_t)"because";
+    m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REQUEST_RESPONSE;
+    m.request_response = &response;
+    room_send(r, &m);
+}
+
+LK_TEST(a_change_of_ourselves_is_answered_denied_or_times_out)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        CHECK_OK(lk_session_set_metadata(r->s, r->now, 11, "m"));
+        room_drain(r);
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_UPDATE_METADATA], 1);
+        answer_request(r, LIVEKIT__REQUEST_RESPONSE__REASON__NOT_ALLOWED);
+        room_drain(r);
+        const told *t = room_told(r, LK_SESSION_OP_DONE, 1);
+        CHECK(t && t->op == 11 && t->error.code == LK_ERR_DENIED && strstr(t->error.text, "because"));
+        CHECK_OK(lk_session_set_name(r->s, r->now, 12, "n"));
+        lk_usec from = r->now;
+        while (!room_told(r, LK_SESSION_OP_DONE, 2) && r->now < from + LK_SEC(8))
+            room_run(r, LK_MSEC(100));
+        t = room_told(r, LK_SESSION_OP_DONE, 2);
+        CHECK(t && t->op == 12 && t->error.code == LK_ERR_TIMEOUT);
+        CHECK(r->now - from >= LK_MSEC(4900) && r->now - from <= LK_MSEC(5200));
+        answer_request(r, LIVEKIT__REQUEST_RESPONSE__REASON__OK); /* too late: nobody waits */
+        room_drain(r);
+        CHECK(!room_told(r, LK_SESSION_OP_DONE, 3));
+    }
+    room_close(r);
+}
+
+static void grant_track(room_server *r, const char *sid)
+{
+    Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
+    Livekit__TrackPublishedResponse granted = LIVEKIT__TRACK_PUBLISHED_RESPONSE__INIT;
+    Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT;
+    track.sid = (char *)(uintptr_t)sid;
+    track.name = (char *)(uintptr_t)"mic";
+    granted.cid = r->last_cid;
+    granted.track = &track;
+    m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED;
+    m.track_published = &granted;
+    room_send(r, &m);
+}
+
+LK_TEST(a_track_is_published_once_granted_and_answered_and_taken_back)
+{
+    room_server *r = &world;
+    const lk_session_publish p = {.track = 5, .name = "mic", .source = LK_TRACK_SOURCE_MICROPHONE, .stream = "", .sample_rate = 48000, .channels = 1};
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        CHECK_OK(lk_session_publish_audio(r->s, r->now, 21, &p));
+        room_run(r, LK_MSEC(200));
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_ADD_TRACK], 1);
+        CHECK(!room_told(r, LK_SESSION_OP_DONE, 1) && !lk_session_wants_media(r->s, 5));
+        grant_track(r, "TR_mine");
+        room_run(r, LK_MSEC(500));
+        const told *t = room_told(r, LK_SESSION_OP_DONE, 1);
+        CHECK(t && t->op == 21 && t->error.code == LK_OK && t->track_id == 5);
+        CHECK(once(r, LK_SESSION_LOCAL_TRACK_PUBLISHED) && lk_session_wants_media(r->s, 5));
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER], 1);
+        CHECK_OK(lk_session_set_muted(r->s, r->now, 5, true));
+        CHECK_OK(lk_session_set_muted(r->s, r->now, 5, true));
+        CHECK_EQ(lk_session_set_muted(r->s, r->now, 6, true), LK_ERR_NOT_FOUND);
+        room_drain(r);
+        CHECK(once(r, LK_SESSION_TRACK_MUTED));
+        CHECK_OK(lk_session_unpublish(r->s, r->now, 22, "TR_mine"));
+        CHECK_OK(lk_session_unpublish(r->s, r->now, 23, "TR_nothing"));
+        room_run(r, LK_SEC(1));
+        CHECK(once(r, LK_SESSION_LOCAL_TRACK_UNPUBLISHED) && !lk_session_wants_media(r->s, 5));
+        for (size_t i = 2; i < 4; i++) {
+            t = room_told(r, LK_SESSION_OP_DONE, i);
+            CHECK(t && (t->op == 22 ? t->error.code == LK_OK : t->op == 23 && t->error.code == LK_ERR_NOT_FOUND));
+        }
+        CHECK_OK(lk_session_publish_audio(r->s, r->now, 24, &p)); /* the server says nothing */
+        room_run(r, LK_SEC(1));
+        CHECK_OK(lk_session_cancel(r->s, r->now, 24, LK_ERR_CANCELLED));
+        room_drain(r);
+        t = room_told(r, LK_SESSION_OP_DONE, 4);
+        CHECK(t && t->op == 24 && t->error.code == LK_ERR_CANCELLED);
+    }
+    room_close(r);
+}
+
+LK_TEST(messages_of_nonsense_are_dropped_and_the_session_lives)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        lk_prng dice;
+        size_t before = r->count;
+        lk_prng_init(&dice, 9);
+        for (int i = 0; i < (lk_test_oom() ? 20 : 2000); i++) {
+            uint8_t junk[64];
+            (void)lk_prng_fill(&dice, junk, sizeof junk);
+            junk[0] = (uint8_t)((2 + i % 30) << 3 | 2); /* a member of the right kind with the wrong inside */
+            junk[1] = (uint8_t)(i % 62);
+            if ((junk[0] >> 3) == LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE || (junk[0] >> 3) == LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER)
+                junk[0] = 0xff; /* those two may rightly end it */
+            room_frame(r, (lk_bytes){junk, sizeof junk});
+            room_drain(r);
+        }
+        CHECK(!room_told(r, LK_SESSION_DISCONNECTED, 0));
+        CHECK(r->count < before + 200);
+        room_update(r, room_person(r, "PA_new", "still here", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE));
+        room_drain(r);
+        CHECK(once(r, LK_SESSION_PARTICIPANT_CONNECTED));
+    }
+    room_close(r);
+}
