@@ -66,6 +66,12 @@ lk_err lk_pacer_push(lk_pacer *p, lk_usec now, lk_pacer_class c, void *packet, s
     return err;
 }
 
+/* A burst lasts until the next wake-up is allowed, whoever wakes us before. */
+static bool in_burst(const lk_pacer *p)
+{
+    return p->burst_at != LK_NEVER && p->refilled_at - p->burst_at < LK_PACER_WAKE_USEC;
+}
+
 /* The first packet of a burst leaves on any budget, as a full one may be more than is ever kept; the others have to fit
  * into the burst. */
 static bool may_send(const lk_pacer *p, size_t c)
@@ -75,8 +81,7 @@ static bool may_send(const lk_pacer *p, size_t c)
     lk_queue q = p->queues[c];
     const queued *next = lk_queue_peek(&q, 0);
     return p->budget_bytes > 0 && next &&
-           (p->burst_at != p->refilled_at ||
-            p->burst_bytes + (int64_t)next->bytes <= bytes_in(p, p->burst_usec));
+           (!in_burst(p) || p->burst_bytes + (int64_t)next->bytes <= bytes_in(p, p->burst_usec));
 }
 
 static void take(lk_pacer *p, size_t c, void **packet)
@@ -91,8 +96,11 @@ static void take(lk_pacer *p, size_t c, void **packet)
         p->budget_bytes = LK_MAX(p->budget_bytes, least);
     if (c != LK_PACER_AUDIO) {
         p->queued_bytes -= q.bytes;
-        p->burst_bytes = (int64_t)q.bytes + (p->burst_at == p->refilled_at ? p->burst_bytes : 0);
-        p->burst_at = p->refilled_at;
+        if (!in_burst(p)) {
+            p->burst_at = p->refilled_at;
+            p->burst_bytes = 0;
+        }
+        p->burst_bytes += (int64_t)q.bytes;
     }
     *packet = q.packet;
 }
@@ -132,10 +140,11 @@ lk_usec lk_pacer_deadline(const lk_pacer *p)
             continue;
         if (may_send(p, i))
             return p->refilled_at;
+        lk_usec at = in_burst(p) ? p->burst_at + LK_PACER_WAKE_USEC : p->refilled_at;
         if (p->budget_bytes > 0)
-            return p->refilled_at + LK_PACER_WAKE_USEC;
-        uint64_t need = ((uint64_t)(1 - p->budget_bytes) * BYTE_USEC - p->part + effective_bps(p) - 1) / effective_bps(p);
-        return p->refilled_at + LK_MAX((lk_usec)need, LK_PACER_WAKE_USEC);
+            return at;
+        uint64_t rate = effective_bps(p), need = ((uint64_t)(1 - p->budget_bytes) * BYTE_USEC - p->part + rate - 1) / rate;
+        return LK_MAX(at, p->refilled_at + LK_MAX((lk_usec)need, LK_PACER_WAKE_USEC));
     }
     return LK_NEVER;
 }

@@ -33,8 +33,8 @@ typedef struct lk_pacer {
     uint64_t rate_bps;
     lk_usec burst_usec;
     int64_t budget_bytes; /* negative: debt */
-    lk_usec refilled_at, burst_at; /* burst_at: when one of all but audio left last */
-    int64_t burst_bytes;           /* how much of it */
+    lk_usec refilled_at, burst_at; /* burst_at: when the last burst of all but audio began */
+    int64_t burst_bytes;
     uint64_t part;  /* of a byte not yet credited, in bit * usec */
 } lk_pacer;
 

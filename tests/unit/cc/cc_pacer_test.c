@@ -152,3 +152,29 @@ LK_TEST(audio_beyond_the_rate_does_not_lock_video_out_for_long)
         ;
     lk_pacer_deinit(&p);
 }
+
+LK_TEST(whoever_else_wakes_us_bursts_stay_apart)
+{
+    static const uint64_t rates[] = {300000, 1250000, 6000000};
+    for (size_t i = 0; i < LK_LEN(rates) && !lk_test_oom(); i++) {
+        lk_pacer p;
+        lk_pacer_class c;
+        void *packet;
+        uint64_t last[5] = {0}, sent = 0, worst = 0;
+        lk_pacer_init(&p, env, &(lk_pacer_config){.rate_bps = rates[i]}, 0);
+        for (size_t k = 0; k < 10000; k++) { /* a wake-up every millisecond */
+            while (p.queued_bytes < rates[i] / 16)
+                CHECK_OK(lk_pacer_push(&p, (lk_usec)k * 1000, LK_PACER_VIDEO, (void *)(uintptr_t)1100, 1100));
+            last[k % 5] = 0;
+            while (lk_pacer_poll(&p, (lk_usec)k * 1000, &c, &packet))
+                last[k % 5] += (uintptr_t)packet;
+            sent += last[k % 5];
+            worst = LK_MAX(worst, last[0] + last[1] + last[2] + last[3] + last[4]);
+        }
+        CHECK(worst <= LK_MAX(rates[i] / 1000, 1100));
+        CHECK(sent * 8 / 10 >= rates[i] * 95 / 100 && sent * 8 / 10 <= rates[i] * 101 / 100);
+        while (lk_pacer_pop(&p, &packet))
+            ;
+        lk_pacer_deinit(&p);
+    }
+}
