@@ -61,6 +61,7 @@ void lk_sctp_free(lk_sctp *s)
     free_control(s);
     lk_sctp_tx_free(s);
     lk_sctp_rx_free(s);
+    lk_sctp_pool_trim(s, true);
     lk_release(env, s->packet, s->config.mtu_bytes);
     lk_release(env, s, sizeof *s);
 }
@@ -79,6 +80,7 @@ void lk_sctp_close(lk_sctp *s, lk_err err)
     s->t1_at = s->cc.timer_at = s->cc.rack_at = s->rx.sack_at = LK_NEVER;
     s->due &= DUE_ABORT | DUE_SHUTDOWN_COMPLETE;
     lk_sctp_tx_free(s);
+    lk_sctp_pool_trim(s, true);
     free_control(s);
     LK_LOG(s->env, LK_LOG_DEBUG, "sctp.closed", LK_S("reason", lk_err_name(err)));
 }

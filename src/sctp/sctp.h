@@ -4,8 +4,9 @@
  * In:      SCTP packets out of DTLS records, messages to send, the passing of time.
  * Out:     SCTP packets of at most mtu_bytes; whole messages; association and stream events.
  * Owner:   by value in the peer connection. Loop thread.
- * Limits:  config; both buffers grow with use and are bounded: send refuses (FULL), the receive window closes. Hostile
- *          packets are counted and never end a live association.
+ * Limits:  config; both buffers grow with use and are bounded: send refuses (FULL), the receive window closes. Memory is
+ *          at most 2.5 times what is held (blocks of four sizes, 32 of each kept while data flows: no allocation per
+ *          packet then). Hostile packets are counted and never end a live association.
  * Deviates: loss is found by time as well as by gap reports (RACK and a tail probe), so that the last packets of a burst
  *          do not wait for a timeout. A loss while round trips are as short as ever closes the window little (0.85, or
  *          0.98 when losses are rare) and not below what 2 Mbit/s need: halving leaves 12 messages/s at 15 % loss, and

@@ -19,7 +19,9 @@
 #define SCTP_DUPLICATES_MAX 16u    /* reported in one SACK */
 #define SCTP_CHUNKS_MAX 16384u     /* in flight */
 #define SCTP_RESETS_MAX 128u       /* streams in one request */
+#define SCTP_FRAGMENTS_MAX 4096u   /* waiting for the rest of their messages */
 #define SCTP_COOKIE_LEN 56u
+#define SCTP_POOLS 4
 
 typedef enum sctp_phase {
     PHASE_NEW,
@@ -175,6 +177,15 @@ typedef struct sctp_reset {
     uint16_t deferred_streams[SCTP_RESETS_MAX];
 } sctp_reset;
 
+/* Blocks of messages that came or went, for those that follow: no allocation per packet while data flows. */
+typedef struct sctp_block {
+    struct sctp_block *next;
+} sctp_block;
+typedef struct sctp_pool {
+    sctp_block *first;
+    uint32_t count;
+} sctp_pool;
+
 typedef struct sctp_init_ack { /* what the INIT ACK is written from */
     uint32_t peer_tag, peer_tsn, peer_rwnd;
     uint16_t peer_in, peer_out;
@@ -205,12 +216,19 @@ struct lk_sctp {
     sctp_reset *reset; /* made on use */
     uint32_t reset_peer_seq, resets_wanted;
     lk_sctp_counters counters;
+    sctp_pool pools[SCTP_POOLS];
     uint8_t *packet;
 };
 
 /* sctp.c */
 void lk_sctp_close(lk_sctp *s, lk_err err);
 static inline bool sctp_is_up(const lk_sctp *s) { return s->phase >= PHASE_UP && s->phase < PHASE_CLOSED; }
+
+/* sctp_pool.c: blocks are at most two and a half times what is asked for; size as asked for */
+void *lk_sctp_block_new(lk_sctp *s, size_t size);
+void lk_sctp_block_free(lk_sctp *s, void *p, size_t size);
+void lk_sctp_pool_trim(lk_sctp *s, bool all); /* all, or what an idle association does not keep */
+static inline bool sctp_is_idle(const lk_sctp *s) { return s->tx.buffer_bytes == 0 && s->rx.held_bytes == 0; }
 
 /* sctp_cookie.c */
 void lk_sctp_cookie_write(const lk_sctp *s, const sctp_init_ack *a, lk_usec now, uint8_t out[SCTP_COOKIE_LEN]);

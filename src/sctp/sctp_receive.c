@@ -20,7 +20,7 @@ static size_t cost(uint32_t len) { return sizeof(sctp_in_node) + len; }
 
 static sctp_in_node *make_node(lk_sctp *s, uint32_t len)
 {
-    sctp_in_node *n = (sctp_in_node *)lk_alloc(s->env, cost(len));
+    sctp_in_node *n = (sctp_in_node *)lk_sctp_block_new(s, sizeof *n + len);
     if (!n)
         return NULL;
     *n = (sctp_in_node){.len = len};
@@ -33,7 +33,7 @@ static void free_node(lk_sctp *s, sctp_in_node *n)
     if (!n)
         return;
     s->rx.held_bytes -= cost(n->len);
-    lk_release(s->env, n, cost(n->len));
+    lk_sctp_block_free(s, n, sizeof *n + n->len);
 }
 
 uint32_t lk_sctp_rwnd(const lk_sctp *s)
@@ -44,8 +44,12 @@ uint32_t lk_sctp_rwnd(const lk_sctp *s)
 
 void lk_sctp_rx_forget_given(lk_sctp *s)
 {
+    if (!s->rx.given)
+        return;
     free_node(s, s->rx.given);
     s->rx.given = NULL;
+    if (sctp_is_idle(s))
+        lk_sctp_pool_trim(s, false);
     /* The peer was told of a window that was nearly shut: say that it is open again. */
     uint32_t limit = s->config.receive_buffer_bytes;
     if (s->rx.told_rwnd < limit / 4 && lk_sctp_rwnd(s) >= limit / 2 && sctp_is_up(s))
@@ -392,10 +396,11 @@ static void sweep(lk_sctp *s)
 
 /* ---- DATA ---- */
 
-/* A full buffer still takes what comes next in order: without it nothing would ever leave the buffer. */
+/* The peer does not count our heads of messages, so half as much again is taken as was promised. A full buffer still
+ * takes what comes next in order: without it nothing would ever leave the buffer. */
 static bool has_room(lk_sctp *s, uint32_t len, bool next)
 {
-    size_t limit = s->config.receive_buffer_bytes, want = s->rx.held_bytes + cost(len);
+    size_t limit = (size_t)s->config.receive_buffer_bytes / 2 * 3, want = s->rx.held_bytes + cost(len);
     if (want <= limit)
         return true;
     sweep(s);
@@ -464,7 +469,7 @@ void lk_sctp_on_data(lk_sctp *s, const lk_sctp_chunk *c)
         return;
     }
     bool next = d.tsn == r->cumulative + 1;
-    if (d.tsn - r->cumulative > SCTP_TSN_WINDOW || (!next && !reserve_range(s)) ||
+    if (d.tsn - r->cumulative > SCTP_TSN_WINDOW || (!next && r->fragments.count >= SCTP_FRAGMENTS_MAX) || (!next && !reserve_range(s)) ||
         !has_room(s, (uint32_t)d.len, next)) {
         s->counters.dropped++;
         r->sack_soon = true;

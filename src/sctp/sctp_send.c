@@ -15,12 +15,12 @@ void lk_sctp_tx_init(lk_sctp *s)
     t->peer_rwnd = UINT32_MAX;
 }
 
-static size_t cost(const sctp_out_message *m) { return sizeof *m + m->len; }
+static size_t cost(size_t len) { return sizeof(sctp_out_message) + len; }
 
 static void free_message(lk_sctp *s, sctp_out_message *m)
 {
-    s->tx.buffer_bytes -= cost(m);
-    lk_release(s->env, m, cost(m));
+    s->tx.buffer_bytes -= cost(m->len);
+    lk_sctp_block_free(s, m, sizeof *m + m->len);
 }
 
 /* Takes it out of the queue of its stream: all of it has a TSN, or it is given up. */
@@ -176,12 +176,12 @@ lk_err lk_sctp_send(lk_sctp *s, lk_usec now, const lk_sctp_message *in)
     lk_err err = check_message(s, in);
     if (err != LK_OK)
         return err;
-    if (!make_room(s, now, sizeof(sctp_out_message) + in->len))
+    if (!make_room(s, now, cost(in->len)))
         return LK_ERR_FULL;
     if (!s->tx.cap && !grow_ring(s)) /* so that what is accepted can always leave */
         return LK_ERR_NOMEM;
     sctp_out_stream *o = lk_sctp_out_stream_of(s, in->stream);
-    sctp_out_message *m = o ? (sctp_out_message *)lk_alloc(s->env, sizeof *m + in->len) : NULL;
+    sctp_out_message *m = o ? (sctp_out_message *)lk_sctp_block_new(s, sizeof *m + in->len) : NULL;
     if (!m)
         return LK_ERR_NOMEM;
     *m = (sctp_out_message){.stream = o,
@@ -197,7 +197,7 @@ lk_err lk_sctp_send(lk_sctp *s, lk_usec now, const lk_sctp_message *in)
     lk_list_push(&o->messages, &m->link);
     o->buffered += in->len;
     o->used = true;
-    s->tx.buffer_bytes += cost(m);
+    s->tx.buffer_bytes += cost(in->len);
     s->tx.queued_messages++;
     lk_sctp_out_stream_wake(s, o);
     return LK_OK;
@@ -255,6 +255,8 @@ void lk_sctp_pop_chunk(lk_sctp *s)
     }
     if (t->count == 0 && t->cap > RING_FIRST && t->queued_messages == 0)
         free_ring(s); /* an idle association is small */
+    if (sctp_is_idle(s))
+        lk_sctp_pool_trim(s, false);
 }
 
 static sctp_out_chunk *push_chunk(lk_sctp *s, sctp_out_message *m, uint32_t len)

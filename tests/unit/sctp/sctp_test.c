@@ -3,6 +3,12 @@
 
 #include "sctp/sctp_wire.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define POOLS_ARE_OFF true
+#else
+#define POOLS_ARE_OFF false
+#endif
+
 /* The ladder of refused allocations needs the ways of the code, not its endurance. */
 static uint32_t many(uint32_t count) { return lk_test_oom() ? LK_MAX(count / 25, 4u) : count; }
 
@@ -308,6 +314,27 @@ LK_TEST(an_idle_association_is_small)
         CHECK(link_settle(w, LK_SEC(10)));
         CHECK_EQ(w->side[1].messages, many(1000));
         CHECK(lk_test_live_bytes() < 2 * 4096);
+    }
+    link_free(w);
+}
+
+LK_TEST(data_flows_without_allocations)
+{
+    sctp_world *w = link_new(env, 1, NULL);
+    w->delay = LK_MSEC(5);
+    if (link_connect(w)) {
+        size_t before = 0;
+        for (uint32_t i = 0; i < 2 * many(500); i++) {
+            if (i == many(500))
+                before = lk_test_alloc_count();
+            (void)!link_send(w, 0, i, 1000, (lk_sctp_message){.stream = 1});
+            (void)!link_send(w, 1, i, 200, (lk_sctp_message){.stream = 2});
+            link_run(w, LK_MSEC(1));
+        }
+        if (!lk_test_oom() && !POOLS_ARE_OFF)
+            CHECK_EQ(lk_test_alloc_count() - before, 0);
+        CHECK(link_settle(w, LK_SEC(10)));
+        CHECK(w->side[0].messages == 2 * many(500) && w->side[1].messages == 2 * many(500));
     }
     link_free(w);
 }
