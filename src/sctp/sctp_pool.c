@@ -39,7 +39,7 @@ void *lk_sctp_block_new(lk_sctp *s, size_t size)
 void lk_sctp_block_free(lk_sctp *s, void *p, size_t size)
 {
     size_t i = pool_of(size);
-    if (i == SCTP_POOLS || s->pools[i].count >= BLOCKS_MAX) {
+    if (i == SCTP_POOLS || s->pools[i].count + 1 > BLOCKS_MAX) {
         lk_release(s->env, p, block_size(size));
         return;
     }
