@@ -121,7 +121,7 @@ void lk_ice_deinit(lk_ice *ice);
 LK_NODISCARD lk_err lk_ice_add_local(lk_ice *ice, lk_usec now, const lk_addr *addr);
 /* Credentials of the peer's description. Different ones after a restart replace the old. INVALID when too short or long. */
 LK_NODISCARD lk_err lk_ice_set_remote(lk_ice *ice, lk_usec now, lk_str ufrag, lk_str pwd, bool peer_is_lite);
-/* A candidate line of the peer. TCP, component 2, mDNS and unknown types are skipped with LK_OK. WIRE, LIMIT, NOMEM. */
+/* A candidate line of the peer. TCP, component 2 and mDNS are skipped with LK_OK. WIRE (unknown types too), LIMIT, NOMEM. */
 LK_NODISCARD lk_err lk_ice_add_remote(lk_ice *ice, lk_usec now, lk_str line);
 /* New local credentials; pairs start over, the selected one keeps carrying media until another works. [RFC8445 s9] */
 void lk_ice_restart(lk_ice *ice, lk_usec now);

@@ -615,9 +615,11 @@ static void on_request(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk_
             select_pair(ice, p, now);
         return;
     }
-    if (use && p->state == LK_ICE_PAIR_SUCCEEDED)
+    /* A pair that is selected already gains nothing: its consent comes from our own checks alone. [RFC7675 s5.1] */
+    bool selected = ice->selected >= 0 && pair_at(ice, (size_t)ice->selected) == p;
+    if (use && p->state == LK_ICE_PAIR_SUCCEEDED && !selected)
         select_pair(ice, p, now);
-    else if (use)
+    else if (use && p->state != LK_ICE_PAIR_SUCCEEDED)
         p->use_candidate_wanted = true;
     if (p->state == LK_ICE_PAIR_WAITING || p->state == LK_ICE_PAIR_FROZEN || p->state == LK_ICE_PAIR_FAILED)
         p->triggered = true; /* [RFC8445 s7.3.1.4] */
