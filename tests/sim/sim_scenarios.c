@@ -70,6 +70,20 @@ static void establish_role_conflict(sim_world *w)
     establish(w, &(sim_pair_options){.both_controlling = true}, LK_SEC(4));
 }
 
+static void establish_ipv6_role_conflict(sim_world *w)
+{
+    both_links(w, &(sim_link){.delay = LK_MSEC(10), .loss = 100, .lose_nth = 2});
+    establish(w, &(sim_pair_options){.ipv6 = true, .both_controlling = true}, LK_SEC(10));
+}
+
+static void establish_lite_behind_nat(sim_world *w)
+{
+    both_links(w, &(sim_link){.delay = LK_MSEC(40), .jitter = LK_MSEC(30), .loss = 100, .lose_nth = 2});
+    establish(w, &(sim_pair_options){.server_lite = true, .client_behind_nat = true}, LK_SEC(10));
+    sim_run(w, w->now + LK_SEC(60), NULL); /* consent goes on through the NAT */
+    SIM_CHECK(w, sim_both_connected(w));
+}
+
 static void establish_behind_nat(sim_world *w)
 {
     both_links(w, &(sim_link){.delay = LK_MSEC(10)});
@@ -102,6 +116,21 @@ static void consent_lost(sim_world *w)
     /* [RFC7675 s5.1]: 30 s after the last answer; checks go out at most 6 s apart. */
     SIM_CHECK(w, p->disconnected_at >= cut + LK_SEC(3) && p->disconnected_at <= cut + LK_SEC(17));
     SIM_CHECK(w, p->failed_at >= cut + LK_SEC(23) && p->failed_at <= cut + LK_SEC(31));
+}
+
+/* What is heard from the peer renews nothing: consent is an answer to a check of our own. */
+static void consent_lost_one_way(sim_world *w)
+{
+    both_links(w, &(sim_link){.delay = LK_MSEC(10)});
+    establish(w, &(sim_pair_options){0}, LK_SEC(4));
+    lk_usec cut = w->now;
+    w->links[w->dice.s[0] & 1].down = true;
+    sim_run(w, cut + LK_SEC(60), NULL);
+    for (int i = 0; i < 2; i++) {
+        const sim_peer *p = &w->peers[i];
+        SIM_CHECK(w, p->disconnected_at <= cut + LK_SEC(17));
+        SIM_CHECK(w, p->failed_at >= cut + LK_SEC(23) && p->failed_at <= cut + LK_SEC(37));
+    }
 }
 
 static void comes_back(sim_world *w)
@@ -300,7 +329,10 @@ const sim_scenario sim_scenarios[] = {
     {"establish_role_conflict", establish_role_conflict, 0, 0, 0},
     {"establish_behind_nat", establish_behind_nat, 0, 0, 0},
     {"establish_late_trickle", establish_late_trickle, 0, 0, 0},
+    {"establish_ipv6_role_conflict", establish_ipv6_role_conflict, 1, 0, 0},
+    {"establish_lite_behind_nat", establish_lite_behind_nat, 1, 0, 0},
     {"consent_lost", consent_lost, 1, 0, 0},
+    {"consent_lost_one_way", consent_lost_one_way, 1, 0, 0},
     {"comes_back", comes_back, 1, 0, 0},
     {"audio_clean", audio_clean, 0, 0, 0},
     {"audio_jitter_60", audio_jitter_60, 0, 1, 0},
