@@ -47,8 +47,8 @@ typedef struct lk_room_options {
     bool auto_subscribe;         /* true: every track of every participant is delivered */
     bool adaptive_stream;        /* false; told to the server, nothing else */
     bool dynacast;               /* false; changes nothing yet */
-    bool single_peer_connection; /* true; false is not built yet: connect ends with LK_ERR_UNSUPPORTED. A server without
-                                  * single-connection signalling (404 on /rtc/v1) cannot be joined */
+    bool single_peer_connection; /* true; false: two of them, as older servers know it (who answers 404 to the newer way is
+                                  * taken for one by itself) */
     uint32_t join_retries;       /* 3 further tries, at once, except after a refusal by the server (401, 403) */
     uint32_t connect_timeout_msec; /* 5000 per try, everything included; 100..60000 */
     lk_ice_transport ice_transport;

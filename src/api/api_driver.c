@@ -138,17 +138,23 @@ static void udp_close(api_driver *d)
 }
 
 /* A socket per local address; loopback only if nothing else is there or the server is on it: the session sorts. */
-static void udp_open(api_driver *d, lk_usec now)
+static void udp_open(api_driver *d, lk_usec now, unsigned sockets)
 {
     lk_addr addresses[LK_API_SOCKETS_MAX], bound[LK_API_SOCKETS_MAX];
     udp_close(d);
     size_t n = lk_net_addresses(addresses, LK_LEN(addresses), true);
-    for (size_t i = 0; i < n; i++) {
-        driver_socket *s = &d->sockets[d->socket_count];
+    for (size_t i = 0; i < n && d->socket_count + sockets <= LK_API_SOCKETS_MAX; i++) {
+        size_t first = d->socket_count;
         addresses[i].port = 0;
-        if (lk_udp_open(&s->udp, d->shell->loop, &addresses[i], on_datagram, NULL, d, &s->bound) != LK_OK)
-            continue;
-        bound[d->socket_count++] = s->bound;
+        for (unsigned k = 0; k < sockets; k++) {
+            driver_socket *s = &d->sockets[d->socket_count];
+            if (lk_udp_open(&s->udp, d->shell->loop, &addresses[i], on_datagram, NULL, d, &s->bound) != LK_OK)
+                break;
+            bound[d->socket_count++] = s->bound;
+        }
+        if (d->socket_count - first < sockets) /* all of an address or none */
+            while (d->socket_count > first)
+                lk_udp_close(d->sockets[--d->socket_count].udp);
     }
     lk_session_addresses(d->session, now, bound, d->socket_count);
 }
@@ -203,7 +209,7 @@ static void do_io(api_driver *d, const lk_session_io *io, lk_usec now)
         stream_gone(d, io->stream);
         break;
     case LK_SESSION_IO_UDP_OPEN:
-        udp_open(d, now);
+        udp_open(d, now, io->sockets);
         break;
     case LK_SESSION_IO_UDP_CLOSE:
         udp_close(d);

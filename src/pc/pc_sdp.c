@@ -111,6 +111,20 @@ static bool put_data_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect
     return put_transport(a, m, pc, setup);
 }
 
+/* An offer names what we know under our ids; an answer what the offer named, under its ids. [RFC8285 s6] */
+static void put_extmaps(lk_sdp_media *m, const lk_pc_sect *s, bool answer)
+{
+    bool video = s->kind == LK_MEDIA_KIND_VIDEO;
+    const lk_sdp_extmap all[] = {
+        {!answer ? LK_PC_ID_LEVEL : s->level_id, LK_SDP_DIR_NONE, z(LK_PC_URI_LEVEL)},
+        {!answer ? LK_PC_ID_TWCC : s->twcc_id, LK_SDP_DIR_NONE, z(LK_PC_URI_TWCC)},
+        {!answer ? LK_PC_ID_MID : s->mid_id, LK_SDP_DIR_NONE, z(LK_PC_URI_MID)},
+    };
+    for (size_t i = 0; i < LK_LEN(all); i++)
+        if (all[i].id && !(video ? i == 0 : i == 1))
+            m->extmaps[m->extmap_count++] = all[i];
+}
+
 static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, lk_sdp_setup setup)
 {
     bool video = s->kind == LK_MEDIA_KIND_VIDEO;
@@ -121,10 +135,7 @@ static bool put_section(lk_arena *a, lk_sdp_media *m, lk_pc *pc, lk_pc_sect *s, 
     m->extmaps = (lk_sdp_extmap *)lk_arena_alloc(a, 2 * sizeof *m->extmaps);
     if (!put_transport(a, m, pc, setup) || !m->extmaps || !put_codecs(a, m, s, pc->config.prefer_red))
         return false;
-    m->extmaps[0] = video ? (lk_sdp_extmap){LK_PC_ID_TWCC, LK_SDP_DIR_NONE, z(LK_PC_URI_TWCC)}
-                          : (lk_sdp_extmap){LK_PC_ID_LEVEL, LK_SDP_DIR_NONE, z(LK_PC_URI_LEVEL)};
-    m->extmaps[1] = (lk_sdp_extmap){LK_PC_ID_MID, LK_SDP_DIR_NONE, z(LK_PC_URI_MID)};
-    m->extmap_count = 2;
+    put_extmaps(m, s, setup != LK_SDP_ACTPASS);
     return !(s->wanted & LK_PC_SENDONLY) || put_sender(a, m, pc, s);
 }
 

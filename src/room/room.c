@@ -47,13 +47,14 @@ lk_err lk_session_new(lk_session **out, const lk_env *env, const lk_session_conf
     lk_arena_init(&s->fixed, env, 1u << 20);
     lk_arena_init(&s->out, env, LK_SESSION_EVENT_BYTES_MAX);
     lk_queue_init(&s->io, env, sizeof(lk_session_io), IO_MAX);
-    lk_queue_init(&s->candidates, env, LK_ICE_CANDIDATE_LINE_MAX, CANDIDATES_MAX);
+    lk_queue_init(&s->candidates, env, sizeof(lk_session_candidate), CANDIDATES_MAX);
     lk_list *lists[] = {&s->events, &s->ops, &s->spare, &s->others, &s->local_tracks, &s->remote_tracks, &s->listeners,
                         &s->dying_local, &s->dying_remote, &s->outbox[0], &s->outbox[1]};
     for (size_t i = 0; i < LK_LEN(lists); i++)
         lk_list_init(lists[i]);
     s->data_low[0] = s->data_low[1] = LK_SESSION_DATA_LOW;
     copy_config(s, config);
+    s->dual = !config->single_peer_connection;
     s->config.unix_usec -= now; /* Unix time of the monotonic zero */
     if (s->broken) {
         lk_err err = s->broken;
@@ -80,6 +81,7 @@ void lk_session_free(lk_session *s)
         lk_signal_deinit(&s->signal);
     lk_ws_free(s->ws);
     lk_pc_free(s->pc);
+    lk_pc_free(s->sub);
     char **texts[] = {&s->url_text, &s->token, &s->room_sid, &s->room_name, &s->room_metadata, &s->server_version, &s->fresh_token};
     for (size_t i = 0; i < LK_LEN(texts); i++)
         lk_session_free_text(s, texts[i]);
@@ -105,6 +107,7 @@ static void on_message(lk_session *s, const Livekit__SignalResponse *m)
     case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN: lk_session_on_join(s, m->join); break;
     case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE: lk_session_on_leave(s, m->leave); break;
     case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER: lk_session_on_answer(s, m->answer); break;
+    case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_OFFER: lk_session_on_offer(s, m->offer); break;
     case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRICKLE: lk_session_on_trickle(s, m->trickle); break;
     case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE:
         if (s->join_received)
@@ -199,7 +202,11 @@ void lk_session_pump(lk_session *s)
         }
         moved = pump_signal(s) || moved;
         if (s->pc && lk_pc_poll_event(s->pc, &pe)) {
-            lk_session_on_pc(s, &pe);
+            lk_session_on_pc(s, &pe, false);
+            moved = true;
+        }
+        if (s->sub && lk_pc_poll_event(s->sub, &pe)) {
+            lk_session_on_pc(s, &pe, true);
             moved = true;
         }
         moved = lk_session_media_pump(s) || moved;
@@ -389,7 +396,7 @@ static void add_media_stats(lk_session *s, lk_stats *list, size_t count)
         }
         LK_LIST_EACH(&s->remote_tracks, it) {
             lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
-            if (e->kind != LK_STATS_inbound_rtp || strcmp(e->inbound_rtp.inbound.mid, lk_pc_mid(s->pc, t->section)) != 0)
+            if (e->kind != LK_STATS_inbound_rtp || strcmp(e->inbound_rtp.inbound.mid, lk_pc_mid(lk_session_rx(s), t->section)) != 0)
                 continue;
             if (t->video)
                 lk_video_receiver_stats(t->video, s->now, e);
@@ -440,7 +447,7 @@ lk_err lk_session_get_track_stats(lk_session *s, lk_usec now, uint64_t id, uint6
     lk_session_event *ev = lk_session_op_done(s, op, why);
     if (found && !why) {
         ev->stats = list;
-        ev->stats_count = lk_pc_stats_section(s->pc, now, section, list, LK_PC_STATS_MAX);
+        ev->stats_count = lk_pc_stats_section(remote ? lk_session_rx(s) : s->pc, now, section, list, LK_PC_STATS_MAX);
         add_media_stats(s, list, ev->stats_count);
     }
     return LK_OK;
@@ -459,6 +466,12 @@ lk_err lk_session_get_stats(lk_session *s, lk_usec now, uint64_t id)
         ev->stats = list;
         ev->stats_count = lk_pc_stats_all(s->pc, now, list, LK_PC_STATS_MAX);
         add_media_stats(s, list, ev->stats_count);
+        lk_stats *others = s->sub ? (lk_stats *)lk_arena_alloc(&s->out, LK_PC_STATS_MAX * sizeof *others) : NULL;
+        if (others) {
+            ev->subscriber_stats = others;
+            ev->subscriber_stats_count = lk_pc_stats_all(s->sub, now, others, LK_PC_STATS_MAX);
+            add_media_stats(s, others, ev->subscriber_stats_count);
+        }
     }
     return LK_OK;
 }
@@ -540,9 +553,7 @@ void lk_session_addresses(lk_session *s, lk_usec now, const lk_addr *addresses, 
         s->addresses = copy;
         s->address_count = count;
         s->addresses_known = true;
-        for (size_t i = 0; s->pc && i < count; i++)
-            if (lk_pc_add_local_address(s->pc, now, &addresses[i]) != LK_OK)
-                LK_LOG(s->env, LK_LOG_WARN, "room.address.refused", LK_I("index", i));
+        lk_session_use_addresses(s);
         lk_session_on_stream_ready(s);
     }
     lk_session_pump(s);
@@ -550,10 +561,11 @@ void lk_session_addresses(lk_session *s, lk_usec now, const lk_addr *addresses, 
 
 void lk_session_input(lk_session *s, lk_usec now, const lk_datagram *datagram)
 {
-    if (!s->pc)
+    lk_pc *pc = lk_session_pc_at(s, &datagram->local);
+    if (!pc)
         return;
     enter(s, now);
-    lk_pc_input(s->pc, now, datagram);
+    lk_pc_input(pc, now, datagram);
     lk_session_pump(s);
 }
 
@@ -574,6 +586,8 @@ void lk_session_tick(lk_session *s, lk_usec now)
         lk_signal_tick(&s->signal, now);
     if (s->pc)
         lk_pc_tick(s->pc, now);
+    if (s->sub)
+        lk_pc_tick(s->sub, now);
     lk_session_media_tick(s);
     lk_session_pump(s);
 }
@@ -585,6 +599,8 @@ lk_usec lk_session_deadline(const lk_session *s)
         at = LK_MIN(at, lk_signal_deadline(&s->signal));
     if (s->pc)
         at = LK_MIN(at, lk_pc_deadline(s->pc));
+    if (s->sub)
+        at = LK_MIN(at, lk_pc_deadline(s->sub));
     return at;
 }
 
@@ -600,7 +616,7 @@ bool lk_session_poll_io(lk_session *s, lk_session_io *out)
         out->stream = s->stream;
         return true;
     }
-    if (s->pc && lk_pc_poll_tx(s->pc, s->now, &out->datagram)) {
+    if ((s->pc && lk_pc_poll_tx(s->pc, s->now, &out->datagram)) || (s->sub && lk_pc_poll_tx(s->sub, s->now, &out->datagram))) {
         out->kind = LK_SESSION_IO_UDP_SEND;
         return true;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* room/room.h - one client session of a LiveKit room, from connect to its last event. [LiveKit signalling v1]
+/* room/room.h - one client session of a LiveKit room, from connect to its last event. [LiveKit signalling v1, v0]
  *
  * In:      commands; bytes of TCP streams, UDP datagrams, finished jobs, the passing of time; 10 ms frames of our tracks.
  * Out:     io effects (dial, write, bind, send, run a job) and events; the events mirror the FFI room events, in their
@@ -170,7 +170,8 @@ void lk_session_stream_opened(lk_session *s, lk_usec now, uint32_t stream);
 void lk_session_stream_data(lk_session *s, lk_usec now, uint32_t stream, lk_bytes data);
 /* why: NULL = the peer closed it; else RESOLVE, NETWORK, TIMEOUT with a text naming the host. */
 void lk_session_stream_closed(lk_session *s, lk_usec now, uint32_t stream, const lk_error *why);
-/* Answer to UDP_OPEN: the addresses sockets are bound to, ports included; also later, when the list changes. */
+/* Answer to UDP_OPEN: the addresses sockets are bound to, ports included; all those of one local address stand together.
+ * Also later, when the list changes. */
 void lk_session_addresses(lk_session *s, lk_usec now, const lk_addr *addresses, size_t count);
 void lk_session_input(lk_session *s, lk_usec now, const lk_datagram *datagram);
 void lk_session_job_done(lk_session *s, lk_usec now, lk_job *job);
@@ -183,7 +184,7 @@ typedef enum lk_session_io_kind {
     LK_SESSION_IO_DIAL = 1,     /* stream, host, port: resolve, race addresses, connect over TCP */
     LK_SESSION_IO_STREAM_WRITE, /* stream, bytes */
     LK_SESSION_IO_STREAM_CLOSE, /* stream: after what was written; no further call for it */
-    LK_SESSION_IO_UDP_OPEN,     /* bind a socket on every local address, answer with lk_session_addresses */
+    LK_SESSION_IO_UDP_OPEN,     /* bind `sockets` sockets on every local address, answer with lk_session_addresses */
     LK_SESSION_IO_UDP_CLOSE,    /* all of them */
     LK_SESSION_IO_UDP_SEND,     /* datagram */
     LK_SESSION_IO_JOB,          /* run job->run(job) on a worker, then lk_session_job_done */
@@ -194,6 +195,7 @@ typedef struct lk_session_io {
     lk_session_io_kind kind;
     uint32_t stream;
     uint16_t port;
+    unsigned sockets;
     const char *host;
     lk_bytes bytes;
     lk_datagram datagram;

@@ -31,7 +31,8 @@ static void drop_try(lk_session *s)
         lk_signal_deinit(&s->signal);
     s->signal_live = s->join_received = s->pc_connected = false;
     lk_pc_free(s->pc);
-    s->pc = NULL;
+    lk_pc_free(s->sub);
+    s->pc = s->sub = NULL;
     s->offer_out = s->offer_wanted = false;
     s->answer_by = LK_NEVER;
     while (lk_queue_pop(&s->candidates, NULL)) {}
@@ -62,11 +63,16 @@ void lk_session_start_try(lk_session *s)
                                 .stream = s->stream,
                                 .host = s->through_proxy ? s->proxy_host : s->url.host,
                                 .port = s->through_proxy ? s->proxy_port : s->url.port});
-    if (s->udp_open)
+    const unsigned sockets = s->dual ? 2 : 1; /* two connections to one server are told apart by our ports */
+    if (s->udp_open && s->udp_sockets == sockets)
         return;
+    if (s->udp_open)
+        push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_CLOSE});
     s->udp_open = true;
+    s->udp_sockets = sockets;
+    s->addresses_known = false;
     s->addresses_by = s->now + LK_SESSION_ADDRESSES_USEC;
-    push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_OPEN});
+    push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_OPEN, .sockets = sockets});
 }
 
 static lk_err open_signal(lk_session *s)
@@ -89,7 +95,7 @@ static lk_err open_signal(lk_session *s)
         .offer_id = s->offer_id,
     };
     if (err == LK_OK)
-        err = lk_signal_join_target(&target, s->env, s->url.path, false, &join);
+        err = s->dual ? lk_signal_join_target_v0(&target, s->url.path, &join) : lk_signal_join_target(&target, s->env, s->url.path, false, &join);
     lk_text_z(&bearer, "Bearer ");
     lk_text_z(&bearer, s->token);
     if (err == LK_OK && (bearer.bad || target.bad))
@@ -141,6 +147,8 @@ void lk_session_abort_connect(lk_session *s, const lk_error *why)
         (void)!lk_signal_leave(&s->signal, LK_DISCONNECT_CLIENT_INITIATED);
     if (s->pc)
         lk_pc_close(s->pc, s->now);
+    if (s->sub)
+        lk_pc_close(s->sub, s->now);
     s->phase = LK_SESSION_LEAVING;
     s->farewell = true;
     s->retry = false;
@@ -210,6 +218,8 @@ void lk_session_end(lk_session *s, bool by_client, lk_disconnect_reason reason, 
         (void)!lk_signal_leave(&s->signal, reason);
     if (s->pc)
         lk_pc_close(s->pc, s->now);
+    if (s->sub)
+        lk_pc_close(s->sub, s->now);
 }
 
 /* ---- the WebSocket ------------------------------------------------------------------------------------------ */
@@ -254,6 +264,10 @@ static void on_http_answer(lk_session *s, const lk_ws_event *ev)
     const char *line = phrase(ev->code);
     readable_body(s, ev->data, say);
     bool final = ev->code == 401 || ev->code == 403;
+    if (ev->code == 404 && !s->dual) { /* a server from before the single connection: that is no failure */
+        s->dual = true;
+        s->tries_left++;
+    }
     lk_error_set(&why, final ? LK_ERR_AUTH : LK_ERR_NETWORK, "engine: signal failure: client error: ",
                  line ? line : lk_u64_text((uint64_t)ev->code, number), say[0] ? " - " : "", say, (const char *)NULL);
     lk_session_try_failed(s, &why, final);
@@ -304,6 +318,9 @@ void lk_session_on_join(lk_session *s, const Livekit__JoinResponse *join)
     lk_session_set_local(s, join->participant);
     lk_session_set_text(s, &s->server_version, join->server_info ? join->server_info->version : join->server_version);
     lk_session_on_update(s, join->other_participants, join->n_other_participants);
+    s->sub_primary = join->subscriber_primary;
+    if (s->dual)
+        lk_session_want_offer(s);
     lk_session_flush_candidates(s);
 }
 
@@ -326,11 +343,14 @@ static void go_live(lk_session *s)
     lk_session_tell_tracks(s);
 }
 
-void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err)
+void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err, bool sub)
 {
     lk_error why;
+    bool primary = !s->dual || sub == s->sub_primary;
     LK_LOG(s->env, LK_LOG_INFO, "room.media.state", LK_I("state", state), LK_S("error", lk_err_name(err)));
     if (state == LK_PC_STATE_CONNECTED) {
+        if (!primary)
+            return;
         s->pc_connected = true;
         if (s->phase == LK_SESSION_MEDIA)
             go_live(s);
@@ -411,7 +431,6 @@ static lk_err check_options(const lk_session *s, lk_error *why)
     const char *name = c->encryption != LK_ENCRYPTION_NONE               ? "encryption"
                        : c->transport == LK_SESSION_TRANSPORT_RELAY      ? "ice_transport RELAY"
                        : c->transport == LK_SESSION_TRANSPORT_NO_HOST    ? "ice_transport NOHOST"
-                       : !c->single_peer_connection                      ? "single_peer_connection = false"
                                                                          : NULL;
     if (!name)
         return LK_OK;

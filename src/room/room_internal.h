@@ -152,6 +152,11 @@ typedef struct lk_session_slot {
     lk_usec unknown_until; /* its publication must be known by then; LK_NEVER: it is */
 } lk_session_slot;
 
+typedef struct lk_session_candidate {
+    bool sub;
+    char line[LK_ICE_CANDIDATE_LINE_MAX];
+} lk_session_candidate;
+
 typedef enum lk_session_phase {
     LK_SESSION_NEW,
     LK_SESSION_DIALLING, /* stream and addresses are being opened */
@@ -199,7 +204,11 @@ struct lk_session {
     lk_ws *ws;
     lk_signal signal;
     bool signal_live; /* signal is initialised */
-    lk_pc *pc;
+    lk_pc *pc;  /* the one connection, or the publisher of two */
+    lk_pc *sub; /* the subscriber of two, answering the server's offers; else NULL */
+    bool dual;  /* two connections: the older signalling, by wish or because the server has no other */
+    bool sub_primary; /* the subscriber says when we are connected */
+    unsigned udp_sockets; /* per address, of those that are open */
     bool join_received, pc_connected;
 
     /* negotiation */
@@ -208,7 +217,7 @@ struct lk_session {
     lk_usec answer_by;
     lk_usec media_over_by; /* the connection has ended: the server's reason may still come until then */
     lk_error media_over;
-    lk_queue candidates; /* lines that wait for the join response */
+    lk_queue candidates; /* of lk_session_candidate: wait for the join response, and for the first answer of two */
     lk_session_slot *slots;
     size_t slot_count;
 
@@ -273,7 +282,7 @@ void lk_session_on_ws(lk_session *s, const lk_ws_event *ev);
 void lk_session_on_stream_ready(lk_session *s);
 void lk_session_on_join(lk_session *s, const Livekit__JoinResponse *join);
 void lk_session_on_leave(lk_session *s, const Livekit__LeaveRequest *leave);
-void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err);
+void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err, bool sub);
 /* This try failed; the next one starts, or (final) the connect ends. */
 void lk_session_try_failed(lk_session *s, const lk_error *why, bool final);
 /* Ends a connect under way without any room event. */
@@ -338,14 +347,21 @@ void lk_session_cancel_data(lk_session *s, const lk_session_op *op);
 
 /* ---- room_media.c ---------------------------------------------------------------------------------------- */
 
-/* A new peer connection with the receive slots of a first offer, appended to offer. */
+/* A new peer connection with the receive slots of a first offer, appended to offer. Of two: both, and no offer yet. */
 lk_err lk_session_pc_start(lk_session *s, lk_text *offer);
 void lk_session_want_offer(lk_session *s);
 void lk_session_offer_due(lk_session *s);
 void lk_session_on_answer(lk_session *s, const Livekit__SessionDescription *answer);
+/* Of two connections: the server offers what we subscribe to. */
+void lk_session_on_offer(lk_session *s, const Livekit__SessionDescription *offer);
 void lk_session_on_trickle(lk_session *s, const Livekit__TrickleRequest *trickle);
 void lk_session_on_sections_wanted(lk_session *s, uint32_t audios, uint32_t videos);
-void lk_session_on_pc(lk_session *s, const lk_pc_event *ev);
+void lk_session_on_pc(lk_session *s, const lk_pc_event *ev, bool sub);
+/* The connection that brings what we subscribe to. */
+static inline lk_pc *lk_session_rx(const lk_session *s) { return s->dual ? s->sub : s->pc; }
+/* The connection a datagram to that address is for; NULL: none. */
+lk_pc *lk_session_pc_at(const lk_session *s, const lk_addr *local);
+void lk_session_use_addresses(lk_session *s);
 void lk_session_flush_candidates(lk_session *s);
 void lk_session_media_tick(lk_session *s);
 lk_usec lk_session_media_deadline(const lk_session *s);

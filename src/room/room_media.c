@@ -100,7 +100,7 @@ static void subscribe(lk_session *s, lk_session_pub *pub, uint32_t section)
     lk_session_remote_track *t = (lk_session_remote_track *)lk_alloc0(s->env, sizeof *t);
     lk_err err = !t ? LK_ERR_NOMEM
                  : pub->kind == LK_MEDIA_KIND_VIDEO
-                     ? lk_video_receiver_new(&t->video, s->env, lk_pc_codec(s->pc, section), s->now)
+                     ? lk_video_receiver_new(&t->video, s->env, lk_pc_codec(lk_session_rx(s), section), s->now)
                      : lk_audio_receiver_new(&t->receiver, s->env, s->now);
     if (err != LK_OK) {
         lk_release(s->env, t, sizeof *t);
@@ -202,10 +202,37 @@ static lk_err add_slots(lk_session *s, lk_media_kind kind, uint32_t count)
     return err;
 }
 
+lk_pc *lk_session_pc_at(const lk_session *s, const lk_addr *local)
+{
+    for (size_t i = 0; s->dual && i < s->address_count; i++)
+        if (lk_addr_eq(&s->addresses[i], local))
+            return i % 2 ? s->sub : s->pc;
+    return s->dual ? NULL : s->pc;
+}
+
+void lk_session_use_addresses(lk_session *s)
+{
+    for (size_t i = 0; s->pc && i < s->address_count; i++) {
+        lk_pc *pc = s->dual && i % 2 ? s->sub : s->pc;
+        if (pc && lk_pc_add_local_address(pc, s->now, &s->addresses[i]) != LK_OK)
+            LK_LOG(s->env, LK_LOG_WARN, "room.address.refused", LK_I("index", i));
+    }
+}
+
 lk_err lk_session_pc_start(lk_session *s, lk_text *offer)
 {
-    const lk_pc_config config = {.dtls = s->config.dtls, .controlling = true, .unix_usec = s->config.unix_usec + s->now};
+    lk_pc_config config = {.dtls = s->config.dtls, .controlling = true, .unix_usec = s->config.unix_usec + s->now};
     lk_err err = lk_pc_new(&s->pc, s->env, &config, s->now);
+    if (s->dual) {
+        config.controlling = false; /* the server offers */
+        if (err == LK_OK)
+            err = lk_pc_new(&s->sub, s->env, &config, s->now);
+        if (err == LK_OK)
+            err = lk_session_add_channels(s);
+        if (err == LK_OK)
+            lk_session_use_addresses(s);
+        return err;
+    }
     if (err == LK_OK)
         err = add_slots(s, LK_MEDIA_KIND_AUDIO, LK_SESSION_SLOTS);
     if (err == LK_OK)
@@ -216,9 +243,7 @@ lk_err lk_session_pc_start(lk_session *s, lk_text *offer)
         err = lk_pc_create_offer(s->pc, s->now, offer);
     if (err)
         return err;
-    for (size_t i = 0; i < s->address_count; i++)
-        if (lk_pc_add_local_address(s->pc, s->now, &s->addresses[i]) != LK_OK)
-            LK_LOG(s->env, LK_LOG_WARN, "room.address.refused", LK_I("index", i));
+    lk_session_use_addresses(s);
     s->offer_id++;
     s->offer_out = true;
     return LK_OK;
@@ -265,6 +290,27 @@ void lk_session_on_answer(lk_session *s, const Livekit__SessionDescription *answ
     lk_session_on_answered(s, s->offer_id);
 }
 
+void lk_session_on_offer(lk_session *s, const Livekit__SessionDescription *offer)
+{
+    lk_text answer;
+    lk_error error;
+    const char *why = "";
+    if (!s->sub || !offer->sdp)
+        return;
+    lk_text_init(&answer, s->env, OFFER_MAX);
+    lk_err err = lk_pc_accept_offer(s->sub, s->now, offer->sdp, strlen(offer->sdp), &answer, &why);
+    if (err == LK_OK)
+        err = lk_signal_answer(&s->signal, (lk_str){answer.p, answer.len}, offer->id);
+    lk_text_deinit(&answer);
+    if (err == LK_OK)
+        return;
+    lk_error_set(&error, err, "engine: the server's offer was refused: ", why && *why ? why : lk_err_text(err), (const char *)NULL);
+    if (s->phase == LK_SESSION_LIVE)
+        lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &error);
+    else
+        lk_session_try_failed(s, &error, false);
+}
+
 /* {"candidate":"candidate:...",...}: the value of one member, without its escapes (none is legal in a candidate). */
 static lk_str json_text(lk_str json, const char *key)
 {
@@ -287,10 +333,11 @@ static lk_str json_text(lk_str json, const char *key)
 
 void lk_session_on_trickle(lk_session *s, const Livekit__TrickleRequest *trickle)
 {
-    if (!s->pc || !trickle->candidateinit || trickle->target != LIVEKIT__SIGNAL_TARGET__PUBLISHER)
+    lk_pc *pc = trickle->target == LIVEKIT__SIGNAL_TARGET__SUBSCRIBER ? s->sub : s->pc;
+    if (!pc || !trickle->candidateinit)
         return;
     lk_str line = json_text(lk_str_of(trickle->candidateinit), "candidate");
-    if (line.len && lk_pc_add_remote_candidate(s->pc, s->now, line.p, line.len) != LK_OK)
+    if (line.len && lk_pc_add_remote_candidate(pc, s->now, line.p, line.len) != LK_OK)
         LK_LOG(s->env, LK_LOG_DEBUG, "room.candidate.refused", LK_I("bytes", line.len));
 }
 
@@ -305,17 +352,19 @@ void lk_session_on_sections_wanted(lk_session *s, uint32_t audios, uint32_t vide
 
 void lk_session_flush_candidates(lk_session *s)
 {
-    char line[LK_ICE_CANDIDATE_LINE_MAX];
-    while (lk_queue_pop(&s->candidates, line))
-        if (lk_signal_trickle(&s->signal, line, lk_pc_mid(s->pc, 0), 0, false) != LK_OK)
+    lk_session_candidate c;
+    while (lk_queue_pop(&s->candidates, &c)) {
+        const lk_pc *pc = c.sub ? s->sub : s->pc;
+        if (lk_signal_trickle(&s->signal, c.sub, c.line, pc ? lk_pc_mid(pc, 0) : "0", 0, false) != LK_OK)
             s->broken = LK_ERR_NOMEM;
+    }
 }
 
-static void on_candidate(lk_session *s, const char *text)
+static void on_candidate(lk_session *s, const char *text, bool sub)
 {
-    char line[LK_ICE_CANDIDATE_LINE_MAX] = {0};
-    (void)lk_str_copy(line, sizeof line, lk_str_of(text));
-    if (lk_queue_push(&s->candidates, line) != LK_OK)
+    lk_session_candidate c = {.sub = sub};
+    (void)lk_str_copy(c.line, sizeof c.line, lk_str_of(text));
+    if (lk_queue_push(&s->candidates, &c) != LK_OK)
         s->ignored++;
     if (s->join_received)
         lk_session_flush_candidates(s);
@@ -346,11 +395,11 @@ static void on_key_wanted(lk_session *s, const lk_pc_event *ev)
     }
 }
 
-void lk_session_on_pc(lk_session *s, const lk_pc_event *ev)
+void lk_session_on_pc(lk_session *s, const lk_pc_event *ev, bool sub)
 {
     switch (ev->type) {
-    case LK_PC_EV_STATE: lk_session_on_pc_state(s, ev->state, ev->err); break;
-    case LK_PC_EV_CANDIDATE: on_candidate(s, ev->text); break;
+    case LK_PC_EV_STATE: lk_session_on_pc_state(s, ev->state, ev->err, sub); break;
+    case LK_PC_EV_CANDIDATE: on_candidate(s, ev->text, sub); break;
     case LK_PC_EV_TRACK: on_remote_track(s, ev); break;
     case LK_PC_EV_RTP: on_rtp(s, ev); break;
     case LK_PC_EV_KEY: on_key_wanted(s, ev); break;
@@ -564,8 +613,9 @@ static bool pump_video(lk_session *s, lk_session_remote_track *t)
         ev->sink = sink;
         ev->picture = picture;
     }
-    if (s->pc && lk_video_receiver_poll_wish(t->video, s->now)) {
-        lk_pc_request_key(s->pc, s->now, t->section);
+    lk_pc *rx = lk_session_rx(s);
+    if (rx && lk_video_receiver_poll_wish(t->video, s->now)) {
+        lk_pc_request_key(rx, s->now, t->section);
         moved = true;
     }
     return moved;
@@ -596,8 +646,9 @@ void lk_session_media_tick(lk_session *s)
     give_up_on_unknown(s);
     LK_LIST_EACH(&s->remote_tracks, it) {
         lk_session_remote_track *t = LK_CONTAINER(it, lk_session_remote_track, link);
-        if (t->video && s->pc && lk_pc_rtt_usec(s->pc))
-            lk_video_receiver_set_rtt(t->video, lk_pc_rtt_usec(s->pc));
+        const lk_pc *rx = lk_session_rx(s);
+        if (t->video && rx && lk_pc_rtt_usec(rx))
+            lk_video_receiver_set_rtt(t->video, lk_pc_rtt_usec(rx));
         if (t->receiver && lk_audio_receiver_deadline(t->receiver) <= s->now)
             lk_audio_receiver_tick(t->receiver, s->now);
     }

@@ -63,7 +63,8 @@ static void stop(lk_session *s, lk_session_local_track *t)
 {
     if (t->state == LK_SESSION_LOCAL_REQUESTED || !s->pc)
         return;
-    if (lk_pc_set_direction(s->pc, t->section, LK_PC_RECVONLY) == LK_OK)
+    /* On one connection the section becomes a place to receive on; of two the publisher only sends. */
+    if (lk_pc_set_direction(s->pc, t->section, s->dual ? LK_PC_INACTIVE : LK_PC_RECVONLY) == LK_OK)
         lk_session_want_offer(s);
 }
 

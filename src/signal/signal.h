@@ -38,6 +38,9 @@ typedef struct lk_signal_join {
 LK_NODISCARD lk_err lk_signal_join_target(lk_text *out, const lk_env *env, lk_str prefix, bool validate,
                                           const lk_signal_join *join);
 
+/* The same for the older signalling with two connections: "<prefix>/rtc?sdk=...", without an offer. */
+LK_NODISCARD lk_err lk_signal_join_target_v0(lk_text *out, lk_str prefix, const lk_signal_join *join);
+
 /* ---- the machine --------------------------------------------------------------------------------------- */
 
 typedef enum lk_signal_event_kind {
@@ -100,7 +103,9 @@ LK_NODISCARD lk_err lk_signal_update_metadata(lk_signal *s, lk_usec now, const c
 
 /* Fire and forget. Texts are borrowed. */
 LK_NODISCARD lk_err lk_signal_offer(lk_signal *s, lk_str sdp, uint32_t id);
-LK_NODISCARD lk_err lk_signal_trickle(lk_signal *s, const char *candidate, const char *mid, uint32_t mline, bool final);
+/* The answer to an offer of the server (of two connections). */
+LK_NODISCARD lk_err lk_signal_answer(lk_signal *s, lk_str sdp, uint32_t id);
+LK_NODISCARD lk_err lk_signal_trickle(lk_signal *s, bool subscriber, const char *candidate, const char *mid, uint32_t mline, bool final);
 LK_NODISCARD lk_err lk_signal_mute(lk_signal *s, const char *track_sid, bool muted);
 LK_NODISCARD lk_err lk_signal_subscribe(lk_signal *s, const char *participant_sid, const char *track_sid, bool subscribe);
 LK_NODISCARD lk_err lk_signal_track_disabled(lk_signal *s, const char *track_sid, bool disabled);

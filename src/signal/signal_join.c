@@ -90,3 +90,30 @@ lk_err lk_signal_join_target(lk_text *out, const lk_env *env, lk_str prefix, boo
     lk_arena_deinit(&arena);
     return err;
 }
+
+static void put_query(lk_text *out, char separator, const char *key, const char *value)
+{
+    if (!value || !*value)
+        return;
+    lk_text_ch(out, separator);
+    lk_text_z(out, key);
+    lk_text_ch(out, '=');
+    lk_text_url(out, lk_str_of(value));
+}
+
+lk_err lk_signal_join_target_v0(lk_text *out, lk_str prefix, const lk_signal_join *join)
+{
+    char number[LK_STR_FMT_MAX];
+    lk_text_str(out, prefix);
+    lk_text_z(out, "/rtc");
+    put_query(out, '?', "sdk", join->sdk && *join->sdk ? join->sdk : "cpp");
+    put_query(out, '&', "protocol", lk_u64_text(LK_SIGNAL_PROTOCOL, number));
+    put_query(out, '&', "auto_subscribe", join->auto_subscribe ? "1" : "0"); /* absent would mean 1 */
+    put_query(out, '&', "adaptive_stream", join->adaptive_stream ? "1" : "0");
+    put_query(out, '&', "version", join->version);
+    put_query(out, '&', "os", join->os);
+    put_query(out, '&', "os_version", join->os_version);
+    put_query(out, '&', "device_model", join->device_model);
+    put_query(out, '&', "other_sdks", join->other_sdks);
+    return out->bad ? LK_ERR_NOMEM : LK_OK;
+}

@@ -2,22 +2,30 @@
 /* The messages nobody waits for. */
 #include "signal/signal.h"
 
-lk_err lk_signal_offer(lk_signal *s, lk_str sdp, uint32_t id)
+static lk_err send_description(lk_signal *s, bool answer, lk_str sdp, uint32_t id)
 {
     Livekit__SignalRequest message = LIVEKIT__SIGNAL_REQUEST__INIT;
-    Livekit__SessionDescription offer = LIVEKIT__SESSION_DESCRIPTION__INIT;
+    Livekit__SessionDescription description = LIVEKIT__SESSION_DESCRIPTION__INIT;
     lk_arena arena;
     lk_arena_init(&arena, s->env, 4u << 20);
-    offer.type = (char *)"offer";
-    offer.sdp = lk_pbuf_strdup(&arena, sdp);
-    offer.has_id = 1;
-    offer.id = id;
-    message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER;
-    message.offer = &offer;
-    lk_err err = offer.sdp ? lk_signal_send(s, &message) : LK_ERR_NOMEM;
+    description.type = (char *)(answer ? "answer" : "offer");
+    description.sdp = lk_pbuf_strdup(&arena, sdp);
+    description.has_id = 1;
+    description.id = id;
+    if (answer) {
+        message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_ANSWER;
+        message.answer = &description;
+    } else {
+        message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER;
+        message.offer = &description;
+    }
+    lk_err err = description.sdp ? lk_signal_send(s, &message) : LK_ERR_NOMEM;
     lk_arena_deinit(&arena);
     return err;
 }
+
+lk_err lk_signal_offer(lk_signal *s, lk_str sdp, uint32_t id) { return send_description(s, false, sdp, id); }
+lk_err lk_signal_answer(lk_signal *s, lk_str sdp, uint32_t id) { return send_description(s, true, sdp, id); }
 
 static void put_json_text(lk_text *t, const char *value)
 {
@@ -31,7 +39,7 @@ static void put_json_text(lk_text *t, const char *value)
     lk_text_ch(t, '"');
 }
 
-lk_err lk_signal_trickle(lk_signal *s, const char *candidate, const char *mid, uint32_t mline, bool final)
+lk_err lk_signal_trickle(lk_signal *s, bool subscriber, const char *candidate, const char *mid, uint32_t mline, bool final)
 {
     Livekit__SignalRequest message = LIVEKIT__SIGNAL_REQUEST__INIT;
     Livekit__TrickleRequest trickle = LIVEKIT__TRICKLE_REQUEST__INIT;
@@ -46,7 +54,7 @@ lk_err lk_signal_trickle(lk_signal *s, const char *candidate, const char *mid, u
     lk_text_ch(&json, '}');
     trickle.candidateinit = json.p;
     trickle.has_target = 1;
-    trickle.target = LIVEKIT__SIGNAL_TARGET__PUBLISHER;
+    trickle.target = subscriber ? LIVEKIT__SIGNAL_TARGET__SUBSCRIBER : LIVEKIT__SIGNAL_TARGET__PUBLISHER;
     trickle.has_final = trickle.final = final;
     message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_TRICKLE;
     message.trickle = &trickle;

@@ -227,7 +227,7 @@ LK_TEST(trickled_candidates_are_json_and_permissions_name_identities)
     static const char *const sids[] = {"TR_1"};
     static const lk_signal_permission permission = {"bob", false, sids, 1};
     begin(&f, env);
-    if (lk_signal_trickle(&f.s, "candidate:1 \"x\"", "0", 0, true) == LK_OK &&
+    if (lk_signal_trickle(&f.s, false, "candidate:1 \"x\"", "0", 0, true) == LK_OK &&
         lk_signal_permissions(&f.s, false, &permission, 1) == LK_OK && !lk_test_oom()) {
         Livekit__SignalRequest *request = sent(&f);
         CHECK_STR(request->trickle->candidateinit,
