@@ -202,7 +202,7 @@ void lk_video_receiver_input(lk_video_receiver *r, lk_usec now, const lk_rtp_pac
 void lk_video_receiver_set_rtt(lk_video_receiver *r, lk_usec rtt_usec)
 {
     r->rtt_usec = rtt_usec;
-    lk_assembly_set_wait(r->assembly, LK_CLAMP(LK_MSEC(200) + 3 * rtt_usec, LK_MSEC(250), LK_MSEC(800)));
+    lk_assembly_set_wait(r->assembly, LK_CLAMP(LK_MSEC(400) + 3 * rtt_usec, LK_MSEC(400), LK_MSEC(900)));
 }
 
 /* When the sender captured it, on our clock: the fastest way a frame ever took is taken for no delay. */

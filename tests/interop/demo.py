@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: a spoken message through a real livekit-server, heard and measured.
+"""`make demo`: a spoken message and a moving picture through a real livekit-server, heard, seen and measured.
 
-Two participants on the official Python SDK, both over our library, on loopback. While Alice speaks, the terminal shows
-what get_stats says on either side. Left behind: demo-out/heard.wav and demo-out/stats.json. Exit status 0 only if Bob
-heard it: correlation with the source >= 0.9 after alignment, level within 3 dB, no gap above 60 ms.
+Two participants on the official Python SDK, both over our library, on loopback. While Alice speaks and shows a picture
+with its number in it, the terminal shows what get_stats says on either side. Left behind: demo-out/heard.wav, seen.png and
+stats.json. Exit status 0 only if Bob heard it: correlation with the source >= 0.9 after alignment, level within 3 dB, no
+gap above 60 ms; and saw it: 90 % of the pictures, their luma at 30 dB or more against what was shown under that number.
 """
 import argparse
 import json
@@ -15,7 +16,7 @@ import time
 import peers
 
 OUT = peers.ROOT / "demo-out"
-LIMITS = {"correlation": 0.9, "level_db": 3.0, "gap_ms": 60.0}
+LIMITS = {"correlation": 0.9, "level_db": 3.0, "gap_ms": 60.0, "psnr_db": 30.0, "seen": 0.9}
 
 # label, side, kind, field, how it is shown, "rate": per second since the last look
 ROWS = [
@@ -31,6 +32,10 @@ ROWS = [
     ("arrival jitter", "bob", "inbound_rtp", "jitter", "{:.2f} ms", 1000),
     ("concealed samples", "bob", "inbound_rtp", "concealed_samples", "{:.0f}"),
     ("jitter buffer", "bob", "inbound_rtp", "jitter_buffer_delay", "{:.1f} ms", "buffer"),
+    ("picture sent", "alice", "video_outbound_rtp", "bytes_sent", "{:.0f} kbit/s", "rate"),
+    ("pictures encoded", "alice", "video_outbound_rtp", "frames_encoded", "{:.0f}"),
+    ("picture received", "bob", "video_inbound_rtp", "bytes_received", "{:.0f} kbit/s", "rate"),
+    ("pictures decoded", "bob", "video_inbound_rtp", "frames_decoded", "{:.0f}"),
 ]
 
 
@@ -76,11 +81,36 @@ def say(text):
     print("demo: " + text, flush=True)
 
 
+def both(program):
+    """Statistics of its sound, and of its picture under "video_..."."""
+    picture = peers.by_kind(program.ask("picture_stats")["stats"])
+    return {**program.stats(), **{"video_" + kind: entries for kind, entries in picture.items()}}
+
+
+def last_look(bob, shown):
+    """What Bob has seen once the last picture is there, or a second has gone by: the last ones are under way."""
+    until = time.monotonic() + 1
+    while (seen := bob.ask("seen")) and time.monotonic() < until and shown - 1 not in seen["numbers"]:
+        time.sleep(0.05)
+    return seen
+
+
+def judge_pictures(seen, shown):
+    """What of the pictures arrived, and how well. The first second belongs to whoever is just arriving."""
+    expected = set(range(min(seen["numbers"], default=shown), shown))
+    likeness = sorted(seen["psnr_db"])
+    return {"shown": shown, "seen": len(seen["numbers"]), "unreadable": seen["unreadable"],
+            "share": len(expected & set(seen["numbers"])) / len(expected) if expected else 0.0,
+            "first": min(seen["numbers"], default=-1),
+            "worst_psnr_db": likeness[0] if likeness else 0.0,
+            "psnr_db": likeness[len(likeness) // 2] if likeness else 0.0}
+
+
 def watch(alice, bob, samples, live):
     """A look each second until Alice has said it all."""
     table, began = Table(live), time.monotonic()
     while not alice.events("fed") and alice.process.poll() is None and time.monotonic() - began < 90:
-        now = {"alice": alice.stats(), "bob": bob.stats()}
+        now = {"alice": both(alice), "bob": both(bob)}
         seconds = time.monotonic() - began
         samples.append({"seconds": round(seconds, 3), **now})
         table.draw(seconds, now)
@@ -89,12 +119,12 @@ def watch(alice, bob, samples, live):
             time.sleep(0.02)
     if not alice.events("fed"):
         raise TimeoutError("the message was not spoken to its end in 90 s")
-    table.draw(time.monotonic() - began, {"alice": alice.stats(), "bob": bob.stats()})
+    table.draw(time.monotonic() - began, {"alice": both(alice), "bob": both(bob)})
 
 
 def run(options):
     OUT.mkdir(exist_ok=True)
-    for name in ("heard.wav", "stats.json"):
+    for name in ("heard.wav", "seen.png", "stats.json"):
         (OUT / name).unlink(missing_ok=True)
     source = peers.speech() if not options.wav else peers.read_wav(options.wav)
     peers.write_wav(OUT / "spoken.wav", source)
@@ -103,7 +133,8 @@ def run(options):
     samples = []
     with peers.Server() as server:
         say(f"livekit-server listens on {server.url}")
-        with peers.Program("receive", options.receiver, server.url, peers.token("bob"), out=OUT / "heard.wav") as bob, \
+        with peers.Program("receive", options.receiver, server.url, peers.token("bob"), out=OUT / "heard.wav",
+                           picture=OUT / "seen.png") as bob, \
                 peers.Program("publish", options.sender, server.url, peers.token("alice"), wav=OUT / "spoken.wav") as alice:
             for program in (bob, alice):
                 joined = program.wait("connected", 60)
@@ -112,24 +143,31 @@ def run(options):
             bob.wait("track_subscribed")
             say(f"bob receives {track['publication']} of alice")
             bob.wait("first_frame")
+            alice.ask("show", "showing")
+            bob.wait("first_picture")
+            say("bob sees the picture of alice")
             alice.say("feed 1")
             alice.wait("feeding")
             watch(alice, bob, samples, sys.stdout.isatty() and not options.plain)
+            shown = alice.ask("enough", "shown")["count"]
+            pictures = judge_pictures(last_look(bob, shown), shown)
             alice.finish()
             bob.wait("track_unsubscribed")
             bob.finish()
     result = peers.compare(source, peers.read_wav(OUT / "heard.wav"))
     good = (result["correlation"] >= LIMITS["correlation"] and abs(result["level_db"]) <= LIMITS["level_db"]
             and result["gap_ms"] <= LIMITS["gap_ms"])
+    clear = pictures["share"] >= LIMITS["seen"] and pictures["worst_psnr_db"] >= LIMITS["psnr_db"]
     (OUT / "stats.json").write_text(json.dumps({
         "library": peers.library_path("ours") or "stock", "sender": options.sender, "receiver": options.receiver,
-        "limits": LIMITS, "result": result, "heard": good, "samples": samples}, indent=1) + "\n")
+        "limits": LIMITS, "result": result, "heard": good, "pictures": pictures, "saw": clear, "samples": samples}, indent=1) + "\n")
     say(f"correlation {result['correlation']:.3f} (at least {LIMITS['correlation']}), level {result['level_db']:+.1f} dB "
         f"(within {LIMITS['level_db']:.0f}), longest gap {result['gap_ms']:.0f} ms (at most {LIMITS['gap_ms']:.0f})")
-    say(f"{'heard' if good else 'NOT HEARD'}; see {(OUT / 'heard.wav').relative_to(pathlib.Path.cwd())} and "
-        f"{(OUT / 'stats.json').relative_to(pathlib.Path.cwd())}" if pathlib.Path.cwd() == peers.ROOT else
-        ("heard" if good else "NOT HEARD"))
-    return 0 if good else 1
+    say(f"{pictures['share'] * 100:.1f} % of {pictures['shown']} pictures seen (at least {LIMITS['seen'] * 100:.0f} %), luma "
+        f"{pictures['psnr_db']:.1f} dB, at worst {pictures['worst_psnr_db']:.1f} dB (at least {LIMITS['psnr_db']:.0f} dB)")
+    where = f"; see {OUT.relative_to(pathlib.Path.cwd())}/" if pathlib.Path.cwd() == peers.ROOT else ""
+    say(("heard" if good else "NOT HEARD") + " and " + ("seen" if clear else "NOT SEEN") + where)
+    return 0 if good and clear else 1
 
 
 def main():

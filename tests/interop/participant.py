@@ -16,6 +16,7 @@ import sys
 import time
 import wave
 
+import pictures
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError
 
@@ -80,6 +81,7 @@ class Participant:
     def __init__(self, options):
         self.options, self.room = options, None
         self.tasks, self.orders, self.track, self.publication, self.source = [], [], None, None, None
+        self.picture_track, self.seen, self.unreadable, self.likeness, self.kept, self.shown = None, set(), 0, [], None, 0
 
     def listen(self):
         for name in EVENTS:
@@ -91,6 +93,9 @@ class Participant:
 
     def on_subscribed(self, track, publication, participant):
         tell("track_subscribed", publication=publication.sid, identity=participant.identity, **portrait(track))
+        if self.options.picture and track.kind == rtc.TrackKind.KIND_VIDEO:
+            self.picture_track = track
+            self.tasks.append(asyncio.create_task(self.look(track)))
         if self.options.role == "receive" and track.kind == rtc.TrackKind.KIND_AUDIO:
             self.track = track
             self.tasks.append(asyncio.create_task(self.record(track)))
@@ -108,6 +113,53 @@ class Participant:
                     first = False
                 out.writeframes(bytes(event.frame.data))
         tell("stream_ended")
+
+    async def look(self, track):
+        """Reads the number in every picture and compares it with the one it names; the last good one becomes the file."""
+        async for event in rtc.VideoStream(track):
+            frame = event.frame
+            luma = pictures.split(frame.data, frame.width, frame.height)[0]
+            number = pictures.number(luma)
+            if number is None:
+                self.unreadable += 1
+                continue
+            if not self.seen:
+                tell("first_picture", width=frame.width, height=frame.height)
+            self.seen.add(number)
+            if len(self.seen) % 10 == 1:
+                self.likeness.append(pictures.psnr(luma, pictures.luma(number)))
+                self.kept = (bytes(frame.data), frame.width, frame.height)
+
+    async def order_seen(self, _):
+        if self.kept:
+            pictures.write_png(self.options.picture, *self.kept)
+        tell("seen", numbers=sorted(self.seen), unreadable=self.unreadable, psnr_db=self.likeness)
+
+    async def order_show(self, _):
+        """Publishes a moving picture and goes on until "enough"."""
+        self.camera = rtc.VideoSource(pictures.WIDTH, pictures.HEIGHT)
+        track = rtc.LocalVideoTrack.create_video_track("picture", self.camera)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
+        self.picture_track = track
+        publication = await self.room.local_participant.publish_track(track, options)
+        tell("showing", publication=publication.sid, **portrait(track))
+        self.showing = asyncio.create_task(self.show())
+
+    async def show(self):
+        began, n = time.monotonic(), 0
+        while True:
+            frame = rtc.VideoFrame(pictures.WIDTH, pictures.HEIGHT, rtc.VideoBufferType.I420, pictures.i420(n))
+            self.camera.capture_frame(frame)
+            self.shown = n = n + 1
+            await asyncio.sleep(max(0.0, began + n / pictures.RATE - time.monotonic()))
+
+    async def order_enough(self, _):
+        self.showing.cancel()
+        tell("shown", count=self.shown)
+
+    async def order_picture_stats(self, _):
+        stats = await self.picture_track.get_stats()
+        tell("picture_stats", stats=[plain(s) for s in stats])
 
     # ---- orders ------------------------------------------------------------------------------------------------------
 
@@ -259,6 +311,7 @@ def main(kind=Participant):
     parser.add_argument("token")
     parser.add_argument("--wav")
     parser.add_argument("--out")
+    parser.add_argument("--picture", help="look at the first video track; \"seen\" writes its newest picture there as PNG")
     parser.add_argument("--manual", type=int, default=0, help="1: subscribe to nothing by itself")
     parser.add_argument("--timeout", type=float, default=0, help="connect_timeout in seconds")
     parser.add_argument("--after", type=float, default=0, help="abandon: seconds until the connect is cancelled")
