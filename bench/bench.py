@@ -7,7 +7,8 @@ on either engine in turn, the order changing from run to run; the idle rooms of 
 minutes, because that is what takes long. The table shows the median and the spread (min..max) of the runs of either,
 ours as a part of stock's, and the goal; `>` marks a goal that was missed. Nothing is asserted: the exit status says only
 whether every case could be measured. What budgets predict by addition stands below, beside what was measured.
-bench_alloc (bench/alloc.c, part of build-checks) counts allocations of the cores in steady work.
+bench_alloc (bench/alloc.c, part of build-checks) counts allocations of the cores in steady work, bench_data (bench/data.c) sends
+messages through the C API.
 
     bench/bench.py [--runs N] [--settle SECONDS] [--window SECONDS] [--only CASE[,CASE]] [--json FILE] [--list]
 
@@ -68,6 +69,7 @@ FIGURES = [
     Figure("data", "per_second", "reliable 1 kB messages, Python", "1/s", 0, "gain", 2.0),
     Figure("data", "latency_ms", "reliable 1 kB message, one way", "ms", 3, "ratio", 0.7),
     Figure("data_c", "per_second", "reliable 1 kB messages, C API", "1/s", 0, "least", 10000),
+    Figure("data_c", "latency_ms", "the same, one way", "ms", 3),
     Figure("room_memory", "rss_mb", "memory, fresh room, 2 tracks each way", "MB", 1, "ratio", 0.5),
 ]
 
@@ -273,10 +275,18 @@ class Bench:
         else:
             self.keep("alloc", "ours", json.loads(out.stdout))
 
-    def case_data_c(self, server, order):
-        program = ROOT / "build/bench/bench_data"
-        if not program.exists():
-            self.note("data_c", "ours", NotBuilt("the C API sends no data"))
+    def case_data_c(self, server, _):
+        tokens = self.child_options(server, ("data_c", "a"), ("data_c", "b"))["tokens"].values()
+        try:
+            out = subprocess.run([ROOT / "build/bench/bench_data", server.url, *tokens], capture_output=True, text=True,
+                                 timeout=120)
+        except subprocess.TimeoutExpired:
+            self.note("data_c", "ours", Failed("not through in 120 s"))
+            return
+        if out.returncode:
+            self.note("data_c", "ours", Failed(out.stderr[-400:]))
+        else:
+            self.keep("data_c", "ours", json.loads(out.stdout))
 
     def run(self, cases):
         with peers.Server() as server:

@@ -20,7 +20,7 @@ extern "C" {
 
 typedef struct lk_data_options {
     uint32_t size; /* set by lk_data_options_init */
-    bool reliable;                 /* true: once and in order; false: at most once, given up after 500 ms */
+    bool reliable;                 /* true: once and in order; if false: at most once, given up after 500 ms */
     const char *topic;             /* NULL: none */
     const char *const *identities; /* whom it is for; none: everybody. Unknown ones get nothing */
     size_t identity_count;

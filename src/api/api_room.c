@@ -423,7 +423,10 @@ lk_err lk_room_get_stats(lk_op *op, lk_room *room, const lk_op_options *how)
     return err == LK_OK ? finish(op, cmd, false) : err;
 }
 
-void lk_data_options_init(lk_data_options *options) { *options = (lk_data_options){.size = sizeof *options}; }
+void lk_data_options_init(lk_data_options *options)
+{
+    *options = (lk_data_options){.size = sizeof *options, .reliable = true};
+}
 
 /* Copies what the packet is sent with into the command; false when refused. */
 static bool keep_data(api_cmd *cmd, const void *data, size_t len, const lk_data_options *o)
