@@ -17,7 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = ".peers/venv/bin/python"
 # Vectors of what is built: a file without a handler is a failure there.
-STRICT_VECTORS = ["demux/", "dtls/", "fixed/", "ice/", "rtcp/", "rtp/", "sctp/", "sdp/", "srtp/", "stun/", "payload/clips",
+STRICT_VECTORS = ["demux/", "dtls/", "fixed/", "ice/", "rtcp/", "rtp/", "sctp/", "sdp/", "srtp/", "stun/", "jwt/", "payload/clips",
                   "payload/red", "payload/vp8", "livekit/proto"]
 STEPS = [
     ("build product", ["tools/build.sh"]),
