@@ -6,8 +6,6 @@
 #define OUT_MAX 64
 #define RESENDS_MAX 256
 #define EVENTS_MAX 4096
-#define RTP_WINDOW 1024
-#define RTCP_WINDOW 128
 #define HISTORY_AUDIO_PACKETS 64
 #define HISTORY_AUDIO_BYTES (24 * 1024)
 #define PACER_BURST_USEC LK_MSEC(4) /* lk_pc_set_pacing gets 2.5 times the estimate: 10 ms of that */
@@ -45,7 +43,7 @@ lk_err lk_pc_new(lk_pc **out, const lk_env *env, const lk_pc_config *config, lk_
     pc->made_at = now;
     pc->report_at = LK_NEVER;
     lk_ice_init(&pc->ice, env, &(lk_ice_config){config->controlling, config->ice_lite}, now);
-    lk_dtls_init(&pc->dtls, env, config->dtls);
+    lk_transport_init(&pc->transport, env, config->dtls);
     lk_queue_init(&pc->sections, env, sizeof(lk_pc_sect *), LK_PC_SECTIONS_MAX);
     lk_queue_init(&pc->out, env, sizeof(lk_pc_packet), OUT_MAX);
     lk_queue_init(&pc->resends, env, sizeof(lk_pc_resend), RESENDS_MAX);
@@ -90,16 +88,11 @@ void lk_pc_free(lk_pc *pc)
         lk_release(pc->env, s, sizeof *s);
     }
     lk_pc_free_paced(pc);
-    lk_pc_data_free(pc);
+    lk_transport_deinit(&pc->transport);
     lk_pacer_deinit(&pc->pacer);
     lk_twcc_history_deinit(&pc->sent);
     lk_twcc_recorder_deinit(&pc->arrived);
-    if (pc->srtp_ready) {
-        lk_srtp_deinit(&pc->srtp_tx);
-        lk_srtp_deinit(&pc->srtp_rx);
-    }
     lk_ice_deinit(&pc->ice);
-    lk_dtls_deinit(&pc->dtls);
     lk_queue_deinit(&pc->sections);
     lk_queue_deinit(&pc->out);
     lk_queue_deinit(&pc->resends);
@@ -312,35 +305,9 @@ lk_err lk_pc_add_local_address(lk_pc *pc, lk_usec now, const lk_addr *addr)
 
 void lk_pc_restart_ice(lk_pc *pc, lk_usec now) { lk_ice_restart(&pc->ice, now); }
 
-lk_err lk_pc_start_dtls(lk_pc *pc, lk_usec now, lk_dtls_role role)
-{
-    return pc->dtls.ssl ? LK_OK : lk_dtls_start(&pc->dtls, now, role);
-}
-
-static void on_keys(lk_pc *pc, lk_dtls_keys *k)
-{
-    lk_srtp_config c = {(lk_srtp_profile)k->srtp_profile, k->local_key, k->local_salt, RTP_WINDOW, RTCP_WINDOW, false};
-    lk_err err = LK_OK;
-    if (k->srtp_profile) {
-        err = lk_srtp_init(&pc->srtp_tx, pc->env, &c);
-        c.key = k->remote_key;
-        c.salt = k->remote_salt;
-        c.receiver = true;
-        if (err == LK_OK)
-            err = lk_srtp_init(&pc->srtp_rx, pc->env, &c);
-        pc->srtp_ready = err == LK_OK;
-        pc->profile = c.profile;
-    }
-    volatile uint8_t *wipe = (volatile uint8_t *)k;
-    for (size_t i = 0; i < sizeof *k; i++)
-        wipe[i] = 0;
-    if (err != LK_OK)
-        set_state(pc, LK_PC_STATE_FAILED, err);
-}
-
 static void update_state(lk_pc *pc)
 {
-    bool ice_up = pc->ice.state == LK_ICE_STATE_CONNECTED, dtls_up = pc->dtls.state == LK_DTLS_STATE_CONNECTED;
+    bool ice_up = pc->ice.state == LK_ICE_STATE_CONNECTED, dtls_up = pc->transport.dtls.state == LK_DTLS_STATE_CONNECTED;
     if (pc->ice.state == LK_ICE_STATE_FAILED)
         set_state(pc, LK_PC_STATE_FAILED, LK_ERR_TIMEOUT);
     else if (ice_up && dtls_up)
@@ -355,10 +322,8 @@ static void update_state(lk_pc *pc)
 static void pump(lk_pc *pc, lk_usec now)
 {
     lk_ice_event ie;
-    lk_dtls_event de;
-    /* The client speaks first, as soon as there is a way. */
-    if (pc->dtls_client && !pc->dtls.ssl && pc->ice.state == LK_ICE_STATE_CONNECTED &&
-        lk_pc_start_dtls(pc, now, LK_DTLS_CLIENT) != LK_OK)
+    lk_err err = LK_OK;
+    if (pc->ice.state == LK_ICE_STATE_CONNECTED && lk_transport_path(&pc->transport, now) != LK_OK)
         set_state(pc, LK_PC_STATE_FAILED, LK_ERR_NOMEM);
     while (lk_ice_poll_event(&pc->ice, &ie)) {
         if (ie.type == LK_ICE_EV_CANDIDATE) {
@@ -367,15 +332,9 @@ static void pump(lk_pc *pc, lk_usec now)
             lk_pc_queue_event(pc, &q);
         }
     }
-    while (lk_dtls_poll_event(&pc->dtls, &de)) {
-        if (de.type == LK_DTLS_EV_CONNECTED)
-            on_keys(pc, &de.keys);
-        else if (de.type == LK_DTLS_EV_FAILED)
-            set_state(pc, LK_PC_STATE_FAILED, de.err);
-        else
-            set_state(pc, LK_PC_STATE_CLOSED, LK_ERR_CLOSED);
-    }
-    lk_pc_data_start(pc, now);
+    for (lk_transport_change c; (c = lk_transport_poll_change(&pc->transport, now, &err)) != LK_TRANSPORT_SAME;)
+        if (c != LK_TRANSPORT_CONNECTED)
+            set_state(pc, c == LK_TRANSPORT_FAILED ? LK_PC_STATE_FAILED : LK_PC_STATE_CLOSED, err);
     update_state(pc);
 }
 
@@ -401,13 +360,12 @@ void lk_pc_input(lk_pc *pc, lk_usec now, const lk_datagram *d)
         pc->dtls_local = d->local;
         pc->dtls_remote = d->remote;
         pc->dtls_path_known = true;
-        lk_dtls_input(&pc->dtls, now, d->data, d->len);
+        lk_transport_input(&pc->transport, now, d->data, d->len);
         pump(pc, now);
-        lk_pc_data_input(pc, now);
-    } else if ((c == LK_DEMUX_RTP || c == LK_DEMUX_RTCP) && pc->srtp_ready) {
+    } else if ((c == LK_DEMUX_RTP || c == LK_DEMUX_RTCP) && pc->transport.srtp_ready) {
         memcpy(pc->rx, d->data, d->len);
-        lk_err err = c == LK_DEMUX_RTP ? lk_srtp_unprotect_rtp(&pc->srtp_rx, pc->rx, &len)
-                                       : lk_srtp_unprotect_rtcp(&pc->srtp_rx, pc->rx, &len);
+        lk_err err = c == LK_DEMUX_RTP ? lk_srtp_unprotect_rtp(&pc->transport.srtp_rx, pc->rx, &len)
+                                       : lk_srtp_unprotect_rtcp(&pc->transport.srtp_rx, pc->rx, &len);
         if (err != LK_OK) {
             pc->dropped++;
             return;
@@ -429,9 +387,8 @@ void lk_pc_tick(lk_pc *pc, lk_usec now)
     if (pc->closing)
         return;
     lk_ice_tick(&pc->ice, now);
-    lk_dtls_tick(&pc->dtls, now);
-    lk_pc_data_tick(pc, now);
-    if (pc->srtp_ready)
+    lk_transport_tick(&pc->transport, now);
+    if (pc->transport.srtp_ready)
         lk_pc_send_due(pc, now);
     pump(pc, now);
 }
@@ -440,9 +397,8 @@ lk_usec lk_pc_deadline(const lk_pc *pc)
 {
     if (pc->closing || pc->state == LK_PC_STATE_FAILED)
         return LK_NEVER;
-    lk_usec at = LK_MIN(lk_ice_deadline(&pc->ice), lk_dtls_deadline(&pc->dtls));
-    at = LK_MIN(at, lk_pc_data_deadline(pc));
-    return pc->srtp_ready ? LK_MIN(at, lk_pc_send_deadline(pc)) : at;
+    lk_usec at = LK_MIN(lk_ice_deadline(&pc->ice), lk_transport_deadline(&pc->transport));
+    return pc->transport.srtp_ready ? LK_MIN(at, lk_pc_send_deadline(pc)) : at;
 }
 
 static void count_sent(lk_pc *pc, lk_usec now, size_t len)
@@ -465,7 +421,7 @@ bool lk_pc_poll_tx(lk_pc *pc, lk_usec now, lk_datagram *out)
             local = pc->dtls_local;
             remote = pc->dtls_remote;
         }
-        if (lk_dtls_poll_tx(&pc->dtls, &record) || (selected && lk_pc_data_poll_tx(pc, now) && lk_dtls_poll_tx(&pc->dtls, &record))) {
+        if (lk_transport_poll_tx(&pc->transport, now, selected, &record)) {
             *out = (lk_datagram){local, remote, record.data, record.len};
             count_sent(pc, now, record.len);
             return true;
@@ -503,10 +459,9 @@ void lk_pc_close(lk_pc *pc, lk_usec now)
 {
     if (pc->closing)
         return;
-    if (pc->srtp_ready)
+    if (pc->transport.srtp_ready)
         lk_pc_send_bye(pc);
-    while (lk_pc_data_poll_tx(pc, now)) {} /* what the window lets through is not lost by leaving */
-    lk_dtls_close(&pc->dtls, now);
+    lk_transport_close(&pc->transport, now);
     pc->closing = true;
     set_state(pc, LK_PC_STATE_CLOSED, LK_OK);
 }

@@ -11,13 +11,11 @@
 #include "cc/twcc.h"
 #include "ice/ice.h"
 #include "nack/nack.h"
-#include "dcep/dcep.h"
 #include "pc/pc.h"
+#include "pc/transport.h"
 #include "rtp/red.h"
 #include "rtp/rtcp.h"
 #include "rtp/rtp_stats.h"
-#include "sctp/sctp.h"
-#include "srtp/srtp.h"
 
 #define LK_PC_URI_LEVEL "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 #define LK_PC_URI_MID "urn:ietf:params:rtp-hdrext:sdes:mid"
@@ -100,16 +98,6 @@ typedef struct lk_pc_packet {
     uint8_t data[LK_RTP_PACKET_MAX];
 } lk_pc_packet;
 
-typedef enum lk_pc_channel_state { LK_PC_CHANNEL_CONNECTING, LK_PC_CHANNEL_OPEN, LK_PC_CHANNEL_CLOSED } lk_pc_channel_state;
-typedef struct lk_pc_chan {
-    char label[LK_PC_LABEL_MAX + 1];
-    bool ours, unordered, limit_retransmits, limit_lifetime, open_sent;
-    uint32_t reliability; /* retransmissions or milliseconds */
-    uint16_t stream;
-    lk_pc_channel_state state;
-    uint64_t messages_sent, bytes_sent, messages_received, bytes_received;
-} lk_pc_chan;
-
 /* A packet that waits for its turn; not yet protected. */
 typedef struct lk_pc_paced {
     struct lk_pc_paced *next; /* in the spare list */
@@ -140,11 +128,9 @@ struct lk_pc {
     lk_usec made_at;
     lk_pc_state state;
     lk_ice ice;
-    lk_dtls dtls;
-    bool dtls_path_known, dtls_client, srtp_ready, offer_out, closing;
+    lk_transport transport;
+    bool dtls_path_known, offer_out, closing;
     lk_addr dtls_local, dtls_remote; /* where the last DTLS datagram came from */
-    lk_srtp srtp_tx, srtp_rx;
-    lk_srtp_profile profile;
     lk_queue sections; /* of lk_pc_sect * */
     uint64_t session_id, session_version;
     char cname[LK_PC_CNAME_LEN + 1];
@@ -157,12 +143,6 @@ struct lk_pc {
     lk_twcc_history sent;
     lk_estimator estimator;
     lk_twcc_recorder arrived;
-    lk_pc_chan *channels; /* LK_PC_CHANNELS_MAX, made with the first */
-    size_t channel_count;
-    lk_sctp *sctp; /* made when DTLS is up and the section agreed */
-    bool data_agreed;
-    size_t data_message_max; /* of what we send */
-    lk_usec data_now;
     uint32_t arrived_ssrc; /* media source named in transport-wide feedback */
     lk_queue events;  /* of lk_pc_queued */
     lk_pc_queued event_now;
@@ -185,21 +165,12 @@ void lk_pc_queue_event(lk_pc *pc, const lk_pc_queued *ev);
 lk_err lk_pc_make_sender(lk_pc *pc, lk_pc_sect *s);
 lk_err lk_pc_make_receiver(lk_pc *pc, lk_pc_sect *s, uint32_t ssrc);
 void lk_pc_drop_receiver(lk_pc *pc, lk_pc_sect *s);
-lk_err lk_pc_start_dtls(lk_pc *pc, lk_usec now, lk_dtls_role role);
 
 /* ---- pc_sdp.c ---- */
 bool lk_pc_codec_known(lk_media_kind kind, const char *name); /* "": any */
 
 /* ---- pc_data.c ---- */
-/* The association starts when everything for it is there. */
-void lk_pc_data_start(lk_pc *pc, lk_usec now);
-void lk_pc_data_input(lk_pc *pc, lk_usec now); /* DTLS has records */
-void lk_pc_data_tick(lk_pc *pc, lk_usec now);
-lk_usec lk_pc_data_deadline(const lk_pc *pc);
-/* Moves the next packet of the association into DTLS. */
-bool lk_pc_data_poll_tx(lk_pc *pc, lk_usec now);
 bool lk_pc_data_poll_event(lk_pc *pc, lk_pc_event *out);
-void lk_pc_data_free(lk_pc *pc);
 
 /* ---- pc_send.c ---- */
 void lk_pc_wake_reports(lk_pc *pc, lk_usec now);

@@ -184,7 +184,7 @@ static lk_err apply_transport(lk_pc *pc, lk_usec now, const lk_sdp *d, bool answ
     const lk_sdp_fingerprint *fp = lk_sdp_fingerprint_of(d, first);
     if (!fp)
         return LK_ERR_PROTOCOL;
-    lk_err err = lk_dtls_expect(&pc->dtls, now, fp->hash, fp->value);
+    lk_err err = lk_dtls_expect(&pc->transport.dtls, now, fp->hash, fp->value);
     if (err == LK_OK)
         err = lk_ice_set_remote(&pc->ice, now, lk_sdp_ufrag(d, first), lk_sdp_pwd(d, first), d->ice_lite);
     for (size_t i = 0; err == LK_OK && i < d->media_count; i++)
@@ -194,8 +194,8 @@ static lk_err apply_transport(lk_pc *pc, lk_usec now, const lk_sdp *d, bool answ
         return err;
     lk_sdp_setup setup = lk_sdp_setup_of(d, first);
     /* The peer's "active" makes us the server; an offer's actpass lets us choose active. [RFC8842 s5.2] */
-    pc->dtls_client = answer ? setup == LK_SDP_PASSIVE : setup != LK_SDP_ACTIVE;
-    return pc->dtls_client ? LK_OK : lk_pc_start_dtls(pc, now, LK_DTLS_SERVER);
+    bool client = answer ? setup == LK_SDP_PASSIVE : setup != LK_SDP_ACTIVE;
+    return lk_transport_set_role(&pc->transport, now, client ? LK_DTLS_CLIENT : LK_DTLS_SERVER);
 }
 
 static const codec_row *row_of(lk_media_kind kind, lk_str name)
@@ -297,9 +297,8 @@ static lk_err apply_section(lk_pc *pc, lk_pc_sect *s, uint32_t index, const lk_s
     lk_sdp_dir theirs = lk_sdp_dir_of(d, m);
     bool rejected = m->port == 0 && !m->bundle_only;
     if (s->data) {
-        uint32_t most = m->has_max_message_size ? m->max_message_size : LK_SDP_SCTP_MESSAGE_DEFAULT;
-        pc->data_message_max = most ? LK_MIN(most, LK_SCTP_MESSAGE_MAX) : LK_SCTP_MESSAGE_MAX; /* 0: any [RFC8841 s6] */
-        pc->data_agreed |= !rejected && m->kind == LK_SDP_APPLICATION;
+        if (!rejected && m->kind == LK_SDP_APPLICATION)
+            lk_transport_agree_data(&pc->transport, m->has_max_message_size, m->max_message_size);
         s->negotiated = true;
         return LK_OK;
     }
@@ -354,7 +353,6 @@ lk_err lk_pc_set_answer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, con
     if (err == LK_OK)
         pc->offer_out = false;
     lk_arena_deinit(&a);
-    lk_pc_data_start(pc, now);
     lk_pc_tick(pc, now);
     return err;
 }
@@ -408,9 +406,8 @@ lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, size_t len, l
             err = apply_section(pc, s, (uint32_t)i, &d, &d.media[i]);
     }
     if (err == LK_OK)
-        err = write_description(pc, pc->dtls_client ? LK_SDP_ACTIVE : LK_SDP_PASSIVE, answer);
+        err = write_description(pc, pc->transport.client ? LK_SDP_ACTIVE : LK_SDP_PASSIVE, answer);
     lk_arena_deinit(&a);
-    lk_pc_data_start(pc, now);
     lk_pc_tick(pc, now);
     return err;
 }

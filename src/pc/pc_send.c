@@ -98,7 +98,7 @@ static lk_err send_now(lk_pc *pc, lk_usec now, lk_pc_sect *s, const lk_pc_media 
     size_t payload_len = len - header;
     if (s->codec.nack)
         lk_nack_history_store(&t->history, now, p->data, len);
-    lk_err err = w.bad ? LK_ERR_LIMIT : lk_srtp_protect_rtp(&pc->srtp_tx, p->data, &len, sizeof p->data);
+    lk_err err = w.bad ? LK_ERR_LIMIT : lk_srtp_protect_rtp(&pc->transport.srtp_tx, p->data, &len, sizeof p->data);
     if (err != LK_OK) {
         pc->out.count--;
         return err;
@@ -170,7 +170,7 @@ static lk_err send_paced(lk_pc *pc, lk_usec now, uint32_t index, lk_pc_sect *s, 
 lk_err lk_pc_send(lk_pc *pc, lk_usec now, uint32_t index, const lk_pc_media *m)
 {
     lk_pc_sect *s = lk_pc_sect_at(pc, index);
-    if (!s || !pc->srtp_ready || pc->state != LK_PC_STATE_CONNECTED || !s->sender || !(s->agreed & LK_PC_SENDONLY))
+    if (!s || !pc->transport.srtp_ready || pc->state != LK_PC_STATE_CONNECTED || !s->sender || !(s->agreed & LK_PC_SENDONLY))
         return LK_ERR_STATE;
     if (m->len == 0 || m->len > LK_PC_PAYLOAD_MAX)
         return LK_ERR_LIMIT;
@@ -205,7 +205,7 @@ static bool let_out(lk_pc *pc, lk_usec now, lk_pacer_class c, const lk_pc_paced 
         t->send_delay_s += (double)(now - p->queued_at) / 1e6;
         count_media(pc, t, now, lk_get_u32(pc->tx + 4), (size_t)p->len - p->payload_len, p->payload_len);
     }
-    return lk_srtp_protect_rtp(&pc->srtp_tx, pc->tx, len, sizeof pc->tx) == LK_OK;
+    return lk_srtp_protect_rtp(&pc->transport.srtp_tx, pc->tx, len, sizeof pc->tx) == LK_OK;
 }
 
 static bool poll_paced(lk_pc *pc, lk_usec now, size_t *len)
@@ -260,10 +260,10 @@ static bool poll_resend(lk_pc *pc, lk_usec now, size_t *len)
     lk_pc_resend want;
     while (lk_queue_pop(&pc->resends, &want)) {
         lk_pc_sect *s = lk_pc_sect_at(pc, want.index);
-        if (!s || !s->sender || !pc->srtp_ready)
+        if (!s || !s->sender || !pc->transport.srtp_ready)
             continue;
         *len = lk_nack_history_resend(&s->sender->history, now, want.seq, pc->tx, LK_RTP_PACKET_MAX);
-        if (*len && lk_srtp_protect_rtp(&pc->srtp_tx, pc->tx, len, sizeof pc->tx) == LK_OK)
+        if (*len && lk_srtp_protect_rtp(&pc->transport.srtp_tx, pc->tx, len, sizeof pc->tx) == LK_OK)
             return true;
     }
     return false;
@@ -291,7 +291,7 @@ uint8_t lk_pc_remote_loss(const lk_pc *pc, uint32_t index)
 static size_t protect_rtcp(lk_pc *pc, lk_wr *w)
 {
     size_t len = w->len;
-    if (w->bad || len == 0 || lk_srtp_protect_rtcp(&pc->srtp_tx, w->data, &len, w->cap) != LK_OK)
+    if (w->bad || len == 0 || lk_srtp_protect_rtcp(&pc->transport.srtp_tx, w->data, &len, w->cap) != LK_OK)
         return 0;
     return len;
 }
@@ -360,7 +360,7 @@ static void send_nacks(lk_pc *pc, lk_usec now)
 void lk_pc_request_key(lk_pc *pc, lk_usec now, uint32_t index)
 {
     lk_pc_sect *s = lk_pc_sect_at(pc, index);
-    lk_pc_packet *p = s && s->receiver && pc->srtp_ready ? push_out(pc) : NULL;
+    lk_pc_packet *p = s && s->receiver && pc->transport.srtp_ready ? push_out(pc) : NULL;
     LK_UNUSED(now);
     if (!p)
         return;

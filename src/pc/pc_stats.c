@@ -150,22 +150,22 @@ static void put_transport(report *r)
     s->bytes_received = pc->bytes_received;
     s->ice_role = pc->ice.config.controlling ? LK_STATS_ICE_ROLE_CONTROLLING : LK_STATS_ICE_ROLE_CONTROLLED;
     JOIN(s->ice_local_username_fragment, pc->ice.ufrag);
-    s->dtls_state = dtls[pc->dtls.state];
+    s->dtls_state = dtls[pc->transport.dtls.state];
     s->ice_state = ice[pc->ice.state];
     JOIN(s->selected_candidate_pair_id, r->pair);
     JOIN(s->local_certificate_id, r->local_cert);
     JOIN(s->remote_certificate_id, r->remote_cert);
-    if (pc->dtls.state == LK_DTLS_STATE_CONNECTED) {
+    if (pc->transport.dtls.state == LK_DTLS_STATE_CONNECTED) {
         JOIN(s->tls_version, "FEFD");
-        JOIN(s->dtls_cipher, lk_dtls_cipher(&pc->dtls));
-        JOIN(s->srtp_cipher, lk_srtp_profile_name(pc->profile));
+        JOIN(s->dtls_cipher, lk_dtls_cipher(&pc->transport.dtls));
+        JOIN(s->srtp_cipher, lk_srtp_profile_name(pc->transport.profile));
     }
-    s->dtls_role = !pc->dtls.ssl ? 2 : pc->dtls.role == LK_DTLS_CLIENT ? 0 : 1;
+    s->dtls_role = !pc->transport.dtls.ssl ? 2 : pc->transport.dtls.role == LK_DTLS_CLIENT ? 0 : 1;
     s->selected_candidate_pair_changes = pc->ice.selected_changes;
     lk_bytes own = lk_dtls_local_certificate(pc->config.dtls);
     JOIN(local, r->local_cert);
     put_certificate(r, local, own.data, own.len);
-    size_t n = lk_dtls_remote_certificate(&pc->dtls, der, sizeof der);
+    size_t n = lk_dtls_remote_certificate(&pc->transport.dtls, der, sizeof der);
     if (n)
         put_certificate(r, r->remote_cert, der, n);
     if (pc->ice.selected >= 0)
@@ -179,7 +179,7 @@ static void begin(report *r, const lk_pc *pc, lk_usec now, lk_stats *out, size_t
     *r = (report){.pc = pc, .now = now, .out = out, .cap = cap};
     JOIN(r->transport, "T01");
     JOIN(r->local_cert, "CF", own + 8); /* after "sha-256 " */
-    if (lk_dtls_remote_fingerprint(&pc->dtls, remote))
+    if (lk_dtls_remote_fingerprint(&pc->transport.dtls, remote))
         JOIN(r->remote_cert, "CF", remote);
     if (pc->ice.selected >= 0)
         pair_id(pc, lk_ice_pair_at(&pc->ice, (size_t)pc->ice.selected), r->pair);
@@ -310,8 +310,8 @@ static void put_channels(report *r)
 {
     /* DataChannelState of the schema: connecting, open, closing, closed. */
     static const int states[] = {0, 1, 3};
-    for (size_t i = 0; i < r->pc->channel_count; i++) {
-        const lk_pc_chan *c = &r->pc->channels[i];
+    for (size_t i = 0; i < r->pc->transport.channel_count; i++) {
+        const lk_pc_chan *c = &r->pc->transport.channels[i];
         char id[16], number[LK_STR_FMT_MAX];
         JOIN(id, "D", lk_u64_text(i + 1, number));
         lk_stats *e = entry(r, LK_STATS_data_channel, id);
@@ -375,9 +375,9 @@ size_t lk_pc_stats_all(const lk_pc *pc, lk_usec now, lk_stats *out, size_t cap)
         put_pair(&r, i);
     put_channels(&r);
     lk_stats *e = entry(&r, LK_STATS_peer_connection, "P");
-    for (size_t i = 0; e && i < pc->channel_count; i++) {
-        e->peer_connection.pc.data_channels_opened += pc->channels[i].state != LK_PC_CHANNEL_CONNECTING;
-        e->peer_connection.pc.data_channels_closed += pc->channels[i].state == LK_PC_CHANNEL_CLOSED;
+    for (size_t i = 0; e && i < pc->transport.channel_count; i++) {
+        e->peer_connection.pc.data_channels_opened += pc->transport.channels[i].state != LK_PC_CHANNEL_CONNECTING;
+        e->peer_connection.pc.data_channels_closed += pc->transport.channels[i].state == LK_PC_CHANNEL_CLOSED;
     }
     sort_by_id(out, r.count);
     return r.count;

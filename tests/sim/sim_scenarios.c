@@ -287,7 +287,7 @@ static void throw_junk(sim_world *w, lk_prng *dice, sim_peer *p)
     }
 }
 
-static uint64_t dropped(const sim_peer *p) { return p->pc->dropped + p->pc->ice.dropped + p->pc->dtls.dropped; }
+static uint64_t dropped(const sim_peer *p) { return p->pc->dropped + p->pc->ice.dropped + p->pc->transport.dtls.dropped; }
 
 static void junk_on_every_port(sim_world *w)
 {
