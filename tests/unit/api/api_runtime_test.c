@@ -274,14 +274,13 @@ LK_TEST(a_stopped_runtime_is_started_again_by_the_next_object)
     lk_runtime *rt = runtime_new(env);
     lk_room *room = NULL;
     lk_op op = 0;
-    lk_event *e;
     REQUIRE(rt);
     CHECK_OK(lk_room_new(&room, rt, NULL));
     for (int i = 0; room && i < 2; i++) {
         if (CHECK_OK(lk_room_disconnect(&op, room, LK_DISCONNECT_CLIENT_INITIATED, NULL)))
             expect_done(rt, op, LK_OK);
         CHECK_OK(lk_runtime_stop(rt));
-        CHECK_EQ(lk_next_event(rt, -1, &e), LK_ERR_CLOSED);
+        expect_closed(rt);
     }
     lk_room_unref(room);
     lk_runtime_unref(rt);

@@ -83,6 +83,21 @@ static inline bool expect_done(lk_runtime *rt, lk_op op, lk_err code)
     return ok;
 }
 
+/* Nothing is left, nothing will come. While memory is refused patience is short: what came too late for `expect` is let go. */
+static inline bool expect_closed(lk_runtime *rt)
+{
+    lk_event *e = NULL;
+    lk_err err = lk_next_event(rt, -1, &e);
+    while (err == LK_OK && lk_test_oom()) {
+        lk_event_free(e);
+        e = NULL;
+        err = lk_next_event(rt, -1, &e);
+    }
+    bool ok = CHECK_EQ(err, LK_ERR_CLOSED);
+    lk_event_free(e);
+    return ok;
+}
+
 static inline bool expect_nothing(lk_runtime *rt, int32_t msec)
 {
     lk_event *e = NULL;
