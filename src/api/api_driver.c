@@ -855,10 +855,11 @@ static lk_err open_session(api_driver *d, lk_usec now, const char *url, lk_error
     lk_err err = LK_OK;
     if (!d->shell->dtls)
         err = lk_dtls_context_new(&d->shell->dtls, &rt->env);
+    const char *ca_file = getenv("SSL_CERT_FILE");
     if (err == LK_OK && tls && !d->shell->tls)
-        err = lk_tls_context_new(&d->shell->tls, &rt->env, getenv("SSL_CERT_FILE"));
+        err = lk_tls_context_new(&d->shell->tls, &rt->env, ca_file && *ca_file ? ca_file : NULL);
     if (err != LK_OK) {
-        *why = api_error(err, NULL);
+        *why = api_error(err, err == LK_ERR_TLS && ca_file ? "engine: signal failure: no certificate can be read from the file SSL_CERT_FILE names" : NULL);
         return err;
     }
     const lk_session_config config = {

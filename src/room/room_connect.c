@@ -2,7 +2,8 @@
 /* From connect to the first event, and from the last event to nothing. */
 #include "room/room_internal.h"
 
-#define TARGET_MAX 65536
+#define OFFER_MAX 65536
+#define TARGET_MAX (LK_WS_TARGET_MAX + OFFER_MAX * 2) /* what it may grow to before it is found too long */
 #define SAY_LEN 160
 
 static void push_io(lk_session *s, const lk_session_io *io)
@@ -75,10 +76,16 @@ void lk_session_start_try(lk_session *s)
     push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_OPEN, .sockets = sockets});
 }
 
-static lk_err open_signal(lk_session *s)
+static lk_err join_too_long(lk_error *why)
+{
+    lk_error_set(why, LK_ERR_LIMIT, "engine: signal failure: the url of the join request would be longer than 64 KiB", (const char *)NULL);
+    return LK_ERR_LIMIT;
+}
+
+static lk_err open_signal(lk_session *s, lk_error *why)
 {
     lk_text offer, target, bearer;
-    lk_text_init(&offer, s->env, TARGET_MAX);
+    lk_text_init(&offer, s->env, OFFER_MAX);
     lk_text_init(&target, s->env, TARGET_MAX);
     lk_text_init(&bearer, s->env, LK_SESSION_TOKEN_MAX + 16);
     lk_err err = lk_session_pc_start(s, &offer);
@@ -100,6 +107,8 @@ static lk_err open_signal(lk_session *s)
     lk_text_z(&bearer, s->token);
     if (err == LK_OK && (bearer.bad || target.bad))
         err = LK_ERR_NOMEM;
+    if (err == LK_OK && target.len > LK_WS_TARGET_MAX)
+        err = join_too_long(why);
     const lk_ws_header header = {"Authorization", lk_text_cstr(&bearer)};
     const lk_ws_config config = {.url = &s->url,
                                  .target = lk_text_cstr(&target),
@@ -122,10 +131,11 @@ void lk_session_on_stream_ready(lk_session *s)
     if (s->phase != LK_SESSION_DIALLING || !s->stream_open || !s->addresses_known)
         return;
     s->addresses_by = LK_NEVER;
-    lk_err err = open_signal(s);
+    lk_error why = {LK_OK, ""};
+    lk_err err = open_signal(s, &why);
     if (err != LK_OK) {
-        lk_error why;
-        lk_error_set(&why, err, "engine: cannot start the connection: ", lk_err_text(err), (const char *)NULL);
+        if (why.code == LK_OK)
+            lk_error_set(&why, err, "engine: cannot start the connection: ", lk_err_text(err), (const char *)NULL);
         lk_session_try_failed(s, &why, true);
         return;
     }
@@ -450,6 +460,8 @@ static lk_err read_urls(lk_session *s, const char *url, lk_error *why)
         lk_error_set(why, err, "engine: signal failure: failed to parse the url: ", inner.text, (const char *)NULL);
         return err;
     }
+    if (s->url.path.len > LK_WS_TARGET_MAX)
+        return join_too_long(why);
     if (s->url.tls && !s->config.tls) {
         lk_error_set(why, LK_ERR_TLS, "engine: signal failure: TLS is not available", (const char *)NULL);
         return LK_ERR_TLS;
@@ -458,11 +470,10 @@ static lk_err read_urls(lk_session *s, const char *url, lk_error *why)
     s->through_proxy = chosen.len > 0;
     if (!s->through_proxy)
         return LK_OK;
-    err = lk_url_parse(&proxy, chosen, &inner);
-    if (err || proxy.tls) {
-        lk_error_set(why, LK_ERR_INVALID, "engine: signal failure: proxy: ", err ? inner.text : "https:// proxies are not supported",
-                     (const char *)NULL);
-        return LK_ERR_INVALID;
+    err = lk_proxy_parse(&proxy, chosen, &inner);
+    if (err) {
+        lk_error_set(why, err, "engine: signal failure: proxy: ", inner.text, (const char *)NULL);
+        return err;
     }
     (void)lk_str_copy(s->proxy_host, sizeof s->proxy_host, lk_str_of(proxy.host));
     s->proxy_port = proxy.port;

@@ -158,3 +158,23 @@ lk_str lk_proxy_choose(const lk_proxy_env *env, const lk_url *url)
         return (lk_str){0};
     return lk_str_of(proxy);
 }
+
+lk_err lk_proxy_parse(lk_url *out, lk_str text, lk_error *why)
+{
+    lk_str rest = text, scheme;
+    if (split_scheme(&rest, &scheme)) {
+        lk_err err = lk_str_ieq(scheme, "http") ? lk_url_parse(out, text, why) : LK_ERR_INVALID;
+        if (err != LK_OK && !lk_str_ieq(scheme, "http"))
+            lk_error_set(why, err, "only http:// proxies are built", (const char *)NULL);
+        return err;
+    }
+    lk_url u = {0};
+    text.len = find(text, "/?#");
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.p[i] <= 0x20 || text.p[i] == 0x7f)
+            return refuse(why, "blank or control character in the URL", (lk_str){0});
+    lk_err err = parse_authority(&u, text, why);
+    if (err == LK_OK)
+        *out = u;
+    return err;
+}

@@ -25,5 +25,8 @@ typedef struct lk_proxy_env {
 /* The proxy for that host, or an empty slice: none. NO_PROXY: comma-separated names, suffixes, addresses, "*". */
 lk_str lk_proxy_choose(const lk_proxy_env *env, const lk_url *url);
 
+/* A proxy as people write it: a URL, or host and port alone. INVALID: not one, or one that wants TLS of its own. */
+LK_NODISCARD lk_err lk_proxy_parse(lk_url *out, lk_str text, lk_error *why);
+
 /* Fills an error; text is cut at its size. Pieces are concatenated; the list ends with NULL. */
 void lk_error_set(lk_error *e, lk_err code, const char *first, ...);

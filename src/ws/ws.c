@@ -415,8 +415,10 @@ static size_t parse_head(lk_ws *w, const uint8_t *data, size_t len)
             used++;
         return used;
     }
-    if (e != HPE_OK || w->head_bytes > HEAD_MAX + LK_WS_BODY_MAX)
-        fail(w, LK_ERR_PROTOCOL, "server at ", " is not a LiveKit server");
+    if (e != HPE_OK || w->head_bytes > HEAD_MAX + LK_WS_BODY_MAX) {
+        bool proxy = w->phase == PHASE_PROXY;
+        fail(w, LK_ERR_PROTOCOL, proxy ? "no way to " : "server at ", proxy ? ": what should be a proxy is none" : " is not a LiveKit server");
+    }
     return used;
 }
 
@@ -488,6 +490,8 @@ void lk_ws_input_end(lk_ws *w, const lk_error *why)
         lk_ws_event ev = {.type = LK_WS_EV_RESPONSE, .code = (int)w->parser.status_code};
         push_data_event(w, ev, w->body.p, w->body.len);
         push_event(w, &(lk_ws_event){.type = LK_WS_EV_CLOSED, .code = 1000});
+    } else if (w->phase == PHASE_PROXY) {
+        fail(w, LK_ERR_NETWORK, "no way to ", ": the proxy closed the connection");
     } else {
         fail(w, LK_ERR_NETWORK, "connection closed by ", w->phase == PHASE_TLS ? " during the TLS handshake" : " before it answered");
     }
@@ -575,6 +579,28 @@ static bool clean(const char *z)
     return true;
 }
 
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* What a URL must escape stands plain in a header. [RFC3986 s2.1] [RFC7617] */
+static void put_credentials(lk_text *t, lk_str userinfo)
+{
+    lk_text plain;
+    lk_text_init(&plain, t->env, HEAD_MAX);
+    for (size_t i = 0; i < userinfo.len; i++) {
+        bool escaped = userinfo.p[i] == '%' && i + 2 < userinfo.len && hex_digit(userinfo.p[i + 1]) >= 0 && hex_digit(userinfo.p[i + 2]) >= 0;
+        lk_text_ch(&plain, escaped ? (char)(hex_digit(userinfo.p[i + 1]) << 4 | hex_digit(userinfo.p[i + 2])) : userinfo.p[i]);
+        i += escaped ? 2 : 0;
+    }
+    lk_base64_put(t, LK_BASE64_STD, plain.p, plain.len);
+    t->bad = t->bad || plain.bad;
+    if (plain.p)
+        lk_secure_zero(plain.p, plain.cap);
+    lk_text_deinit(&plain);
+}
+
 static lk_err compose(lk_ws *w, const lk_ws_config *c)
 {
     uint8_t nonce[16];
@@ -618,7 +644,7 @@ static lk_err compose(lk_ws *w, const lk_ws_config *c)
         put_authority(t, c->url, true);
         if (c->proxy_userinfo.len) {
             lk_text_z(t, "\r\nProxy-Authorization: Basic ");
-            lk_base64_put(t, LK_BASE64_STD, c->proxy_userinfo.p, c->proxy_userinfo.len);
+            put_credentials(t, c->proxy_userinfo);
         }
         lk_text_z(t, "\r\n\r\n");
     }

@@ -34,7 +34,7 @@ typedef struct lk_ws_config {
     size_t header_count;
     lk_tls_context *tls;        /* needed when url->tls */
     bool through_proxy;         /* the stream leads to a proxy: CONNECT first */
-    lk_str proxy_userinfo;      /* "user:password" for Proxy-Authorization, may be empty */
+    lk_str proxy_userinfo;      /* "user:password" for Proxy-Authorization, escaped as in a URL; may be empty */
 } lk_ws_config;
 
 typedef enum lk_ws_event_type {

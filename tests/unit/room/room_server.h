@@ -24,14 +24,19 @@ typedef struct told {
     lk_connection_state state;
 } told;
 
-typedef struct room_server {
+typedef struct room_server room_server;
+/* What travels between client and server: a TCP connection, its bytes, datagrams. */
+typedef enum room_parcel { ROOM_DIALLED, ROOM_BYTES_UP, ROOM_BYTES_DOWN, ROOM_DATAGRAM_UP, ROOM_DATAGRAM_DOWN } room_parcel;
+
+struct room_server {
     const lk_env *env;
     lk_session *s;
     lk_pc *pc;
     lk_dtls_context *client_dtls, *server_dtls;
     lk_usec now;
     lk_addr client, server;
-    uint32_t stream;
+    uint32_t stream, closed_stream; /* the newest of the client, and the newest it has closed */
+    uint32_t version;
     unsigned dials;
     bool stream_open, upgraded, udp_open;
     lk_text in, out; /* bytes from and to the client */
@@ -45,7 +50,10 @@ typedef struct room_server {
     /* what it does */
     const char *answer; /* instead of the upgrade */
     bool refuse, silent, half_join, no_answer, no_pong, no_media, hang_up_after_upgrade, bad_sdp;
-} room_server;
+    /* Carries a parcel (its bytes are borrowed) and calls room_arrive later, or never; NULL: everything is there at once. */
+    void (*road)(room_server *r, room_parcel kind, const lk_datagram *what);
+    uint64_t rtp_packets; /* that the server understood */
+};
 
 /* ---- towards the client ---------------------------------------------------------------------------------- */
 
@@ -69,7 +77,6 @@ static inline Livekit__ParticipantInfo *room_person(room_server *r, const char *
 {
     Livekit__ParticipantInfo *p = lk_pbuf_new(&livekit__participant_info__descriptor, &r->arena);
     static Livekit__ParticipantInfo none = LIVEKIT__PARTICIPANT_INFO__INIT;
-    static uint32_t version;
     if (!p)
         return &none;
     p->sid = (char *)(uintptr_t)sid;
@@ -77,7 +84,7 @@ static inline Livekit__ParticipantInfo *room_person(room_server *r, const char *
     p->has_state = p->has_joined_at = p->has_version = 1;
     p->state = state;
     p->joined_at = 1700000000;
-    p->version = ++version;
+    p->version = ++r->version;
     return p;
 }
 
@@ -100,6 +107,20 @@ static inline void room_leave(room_server *r, Livekit__DisconnectReason reason)
     leave.reason = reason;
     m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE;
     m.leave = &leave;
+    room_send(r, &m);
+}
+
+static inline void room_grant_track(room_server *r, const char *sid)
+{
+    Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
+    Livekit__TrackPublishedResponse granted = LIVEKIT__TRACK_PUBLISHED_RESPONSE__INIT;
+    Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT;
+    track.sid = (char *)(uintptr_t)sid;
+    track.name = (char *)(uintptr_t)"mic";
+    granted.cid = r->last_cid;
+    granted.track = &track;
+    m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED;
+    m.track_published = &granted;
     room_send(r, &m);
 }
 
@@ -259,6 +280,36 @@ static inline void room_read(room_server *r)
     }
 }
 
+/* ---- the road ------------------------------------------------------------------------------------------------- */
+
+static inline void room_arrive(room_server *r, room_parcel kind, const lk_datagram *what)
+{
+    switch (kind) {
+    case ROOM_DIALLED:
+        r->stream_open = true;
+        lk_session_stream_opened(r->s, r->now, r->stream);
+        break;
+    case ROOM_BYTES_UP: lk_text_put(&r->in, (const char *)what->data, what->len); break;
+    case ROOM_BYTES_DOWN: lk_session_stream_data(r->s, r->now, r->stream, (lk_bytes){what->data, what->len}); break;
+    case ROOM_DATAGRAM_UP:
+        if (r->pc)
+            lk_pc_input(r->pc, r->now, what);
+        break;
+    case ROOM_DATAGRAM_DOWN:
+        if (r->udp_open)
+            lk_session_input(r->s, r->now, what);
+        break;
+    }
+}
+
+static inline void room_move(room_server *r, room_parcel kind, const lk_datagram *what)
+{
+    if (r->road)
+        r->road(r, kind, what);
+    else
+        room_arrive(r, kind, what);
+}
+
 /* ---- the loop ------------------------------------------------------------------------------------------------- */
 
 static inline void room_events(room_server *r)
@@ -294,15 +345,17 @@ static inline bool room_io(room_server *r)
             lk_error_set(&why, LK_ERR_NETWORK, "connection refused", (const char *)NULL);
             lk_session_stream_closed(r->s, r->now, r->stream, &why);
         } else {
-            r->stream_open = true;
-            lk_session_stream_opened(r->s, r->now, r->stream);
+            room_move(r, ROOM_DIALLED, &(lk_datagram){0});
         }
         break;
     case LK_SESSION_IO_STREAM_WRITE:
         CHECK(r->stream_open && io.stream == r->stream);
-        lk_text_put(&r->in, (const char *)io.bytes.data, io.bytes.len);
+        room_move(r, ROOM_BYTES_UP, &(lk_datagram){.data = io.bytes.data, .len = io.bytes.len});
         break;
-    case LK_SESSION_IO_STREAM_CLOSE: r->stream_open = false; break;
+    case LK_SESSION_IO_STREAM_CLOSE:
+        r->stream_open = false;
+        r->closed_stream = io.stream;
+        break;
     case LK_SESSION_IO_UDP_OPEN:
         CHECK(!r->udp_open);
         r->udp_open = true;
@@ -310,11 +363,10 @@ static inline bool room_io(room_server *r)
         break;
     case LK_SESSION_IO_UDP_CLOSE: r->udp_open = false; break;
     case LK_SESSION_IO_UDP_SEND:
-        if (r->pc && lk_addr_eq(&io.datagram.remote, &r->server)) {
+        if (lk_addr_eq(&io.datagram.remote, &r->server)) {
             uint8_t copy[1500];
             memcpy(copy, io.datagram.data, io.datagram.len);
-            const lk_datagram d = {.local = r->server, .remote = r->client, .data = copy, .len = io.datagram.len};
-            lk_pc_input(r->pc, r->now, &d);
+            room_move(r, ROOM_DATAGRAM_UP, &(lk_datagram){.local = r->server, .remote = r->client, .data = copy, .len = io.datagram.len});
         }
         break;
     case LK_SESSION_IO_JOB:
@@ -330,6 +382,7 @@ static inline void room_media(room_server *r)
     lk_pc_event e;
     lk_datagram d;
     while (lk_pc_poll_event(r->pc, &e)) {
+        r->rtp_packets += e.type == LK_PC_EV_RTP;
         if (e.type != LK_PC_EV_CANDIDATE)
             continue;
         Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
@@ -349,9 +402,8 @@ static inline void room_media(room_server *r)
     while (lk_pc_poll_tx(r->pc, r->now, &d)) {
         uint8_t copy[1500];
         memcpy(copy, d.data, d.len);
-        const lk_datagram in = {.local = r->client, .remote = r->server, .data = copy, .len = d.len};
         if (r->udp_open && lk_addr_eq(&d.remote, &r->client))
-            lk_session_input(r->s, r->now, &in);
+            room_move(r, ROOM_DATAGRAM_DOWN, &(lk_datagram){.local = r->client, .remote = r->server, .data = copy, .len = d.len});
     }
 }
 
@@ -370,7 +422,7 @@ static inline void room_drain(room_server *r)
         if (r->stream_open && r->out.len) {
             lk_text bytes = r->out;
             lk_text_init(&r->out, r->env, 1 << 20);
-            lk_session_stream_data(r->s, r->now, r->stream, (lk_bytes){(const uint8_t *)bytes.p, bytes.len});
+            room_move(r, ROOM_BYTES_DOWN, &(lk_datagram){.data = (const uint8_t *)bytes.p, .len = bytes.len});
             lk_text_deinit(&bytes);
             moved = true;
         }
@@ -398,7 +450,7 @@ static inline void room_run(room_server *r, lk_usec span)
     }
 }
 
-static inline bool room_open(room_server *r, lk_env *env, const lk_session_config *more)
+static inline bool room_open(room_server *r, const lk_env *env, const lk_session_config *more)
 {
     lk_session_config c = more ? *more : (lk_session_config){.auto_subscribe = true, .join_retries = 2, .connect_timeout_msec = 5000};
     memset(r, 0, sizeof *r);

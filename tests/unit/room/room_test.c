@@ -133,6 +133,26 @@ LK_TEST(what_is_not_built_is_refused_by_name)
     }
 }
 
+LK_TEST(a_join_of_more_than_64_kib_is_refused_by_name)
+{
+    static char url[70000];
+    for (size_t len = 64500; len <= 66500; len += 2000) { /* with the offer too long, and by itself */
+        room_server *r = &world;
+        if (room_open(r, env, NULL)) {
+            memset(url, 'p', len);
+            memcpy(url, "ws://h/", 7);
+            url[len] = 0;
+            CHECK_OK(lk_session_connect(r->s, r->now, 1, url, "token"));
+            room_run(r, LK_SEC(1));
+            const told *t = room_got(r, LK_SESSION_OP_DONE, 0);
+            CHECK_EQ(t->error.code, LK_ERR_LIMIT);
+            CHECK(strstr(t->error.text, "64 KiB") && r->in.len == 0 && r->dials == (len < 65536));
+            CHECK(lk_session_finished(r->s));
+        }
+        room_close(r);
+    }
+}
+
 LK_TEST(people_come_change_and_go_in_order)
 {
     room_server *r = &world;
@@ -249,20 +269,6 @@ LK_TEST(a_change_of_ourselves_is_answered_denied_or_times_out)
     room_close(r);
 }
 
-static void grant_track(room_server *r, const char *sid)
-{
-    Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
-    Livekit__TrackPublishedResponse granted = LIVEKIT__TRACK_PUBLISHED_RESPONSE__INIT;
-    Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT;
-    track.sid = (char *)(uintptr_t)sid;
-    track.name = (char *)(uintptr_t)"mic";
-    granted.cid = r->last_cid;
-    granted.track = &track;
-    m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED;
-    m.track_published = &granted;
-    room_send(r, &m);
-}
-
 LK_TEST(a_track_is_published_once_granted_and_answered_and_taken_back)
 {
     room_server *r = &world;
@@ -272,7 +278,7 @@ LK_TEST(a_track_is_published_once_granted_and_answered_and_taken_back)
         room_run(r, LK_MSEC(200));
         CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_ADD_TRACK], 1);
         CHECK(!room_told(r, LK_SESSION_OP_DONE, 1) && !lk_session_wants_media(r->s, 5));
-        grant_track(r, "TR_mine");
+        room_grant_track(r, "TR_mine");
         room_run(r, LK_MSEC(500));
         const told *t = room_told(r, LK_SESSION_OP_DONE, 1);
         CHECK(t && t->op == 21 && t->error.code == LK_OK && t->track_id == 5);

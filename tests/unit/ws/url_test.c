@@ -117,6 +117,31 @@ LK_TEST(the_proxy_is_chosen_by_scheme_and_left_out_where_no_proxy_says_so)
     }
 }
 
+LK_TEST(a_proxy_is_a_url_or_host_and_port_alone)
+{
+    static const struct {
+        const char *text, *host, *userinfo;
+        uint16_t port; /* 0: refused */
+    } rows[] = {
+        {"http://p.example:3128", "p.example", "", 3128}, {"http://me:x@p.example", "p.example", "me:x", 80},
+        {"P.example:3128", "p.example", "", 3128},        {"me:x@10.0.0.1:1/", "10.0.0.1", "me:x", 1},
+        {"[::1]:8080", "::1", "", 8080},                  {"https://p.example", "", "", 0},
+        {"socks5://p.example:1", "", "", 0},              {"http://", "", "", 0},
+        {"a b:1", "", "", 0},                             {"p.example:99999", "", "", 0},
+        {":3128", "", "", 0},                             {"://p.example", "", "", 0},
+    };
+    for (size_t i = 0; i < LK_LEN(rows); i++) {
+        lk_url u = {0};
+        lk_error why = {LK_OK, ""};
+        lk_err err = lk_proxy_parse(&u, lk_str_of(rows[i].text), &why);
+        bool ok = rows[i].port ? CHECK_OK(err) && CHECK_STR(u.host, rows[i].host) && CHECK(lk_str_eq(u.userinfo, rows[i].userinfo)) &&
+                                     CHECK_EQ(u.port, rows[i].port) && CHECK(!u.tls)
+                               : CHECK_EQ(err, LK_ERR_INVALID) && CHECK(why.text[0]);
+        if (!ok)
+            CHECK_STR(rows[i].text, why.text);
+    }
+}
+
 LK_TEST(an_error_text_is_cut_at_its_room_and_has_no_lines)
 {
     lk_error e;

@@ -559,6 +559,20 @@ LK_TEST(a_proxy_is_asked_for_a_tunnel_first)
     close_talk(&t);
 }
 
+LK_TEST(credentials_of_a_proxy_are_unescaped)
+{
+    static const struct {
+        const char *userinfo, *header;
+    } rows[] = {{"me:pass%20word", "Basic bWU6cGFzcyB3b3Jk\r\n"}, {"a%3Ab:%40%c3%bC", "Basic YTpiOkDDvA==\r\n"}, {"50%:%zz%4", "Basic NTAlOiV6eiU0\r\n"}};
+    for (size_t i = 0; i < LK_LEN(rows); i++) {
+        talk t;
+        const lk_ws_config c = {.upgrade = true, .through_proxy = true, .proxy_userinfo = lk_str_of(rows[i].userinfo)};
+        if (open_talk(&t, env, "ws://h", &c) && !CHECK(strstr(lk_text_cstr(&t.sent), rows[i].header) != NULL))
+            CHECK_STR(lk_text_cstr(&t.sent), rows[i].header);
+        close_talk(&t);
+    }
+}
+
 LK_TEST(a_proxy_names_the_port_always_and_brackets_ipv6)
 {
     talk t;
@@ -575,7 +589,8 @@ LK_TEST(a_proxy_that_refuses_or_babbles_ends_it_with_a_reason)
     } rows[] = {
         {"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nauth", "refused by the proxy: 407", LK_ERR_NETWORK},
         {"HTTP/1.0 502 Bad Gateway\r\n\r\n", "refused by the proxy: 502", LK_ERR_NETWORK},
-        {"hello", "h:80", LK_ERR_PROTOCOL},
+        {"hello", "no way to h:80: what should be a proxy is none", LK_ERR_PROTOCOL},
+        {"", "no way to h:80: the proxy closed the connection", LK_ERR_NETWORK},
     };
     for (size_t i = 0; i < LK_LEN(rows); i++) {
         talk t;
