@@ -103,5 +103,12 @@ typedef struct sim_scenario {
     void (*run)(sim_world *w);
     bool loses, reorders, duplicates; /* the world must have done it */
 } sim_scenario;
+/* Whole sessions (sim_session.c). */
+void sim_session_clean(sim_world *w);
+void sim_session_bad_road(sim_world *w);
+void sim_session_cut(sim_world *w);
+void sim_session_second_try(sim_world *w);
+void sim_session_never_answered(sim_world *w);
+void sim_session_given_up(sim_world *w);
 extern const sim_scenario sim_scenarios[];
 extern const size_t sim_scenario_count;

@@ -343,5 +343,11 @@ const sim_scenario sim_scenarios[] = {
     {"audio_over_a_thin_pipe", audio_over_a_thin_pipe, 0, 0, 0},
     {"audio_through_an_outage", audio_through_an_outage, 1, 0, 0},
     {"junk_on_every_port", junk_on_every_port, 0, 0, 0},
+    {"session_clean", sim_session_clean, 0, 0, 0},
+    {"session_bad_road", sim_session_bad_road, 1, 1, 1},
+    {"session_cut", sim_session_cut, 1, 0, 0},
+    {"session_second_try", sim_session_second_try, 0, 0, 0},
+    {"session_never_answered", sim_session_never_answered, 0, 0, 0},
+    {"session_given_up", sim_session_given_up, 0, 0, 0},
 };
 const size_t sim_scenario_count = LK_LEN(sim_scenarios);

@@ -148,17 +148,27 @@ lk_str lk_vec_str(json_t *o, const char *key)
 const char *lk_vec_text(json_t *o, const char *key) { return lk_vec_str(o, key).p; }
 bool lk_vec_is(json_t *o, const char *key, const char *value) { return lk_str_eq(lk_vec_str(o, key), value); }
 
-static size_t passed, failed, skipped;
+static size_t passed, failed, skipped, seen;
 static bool strict;
 static const char *only;
+
+/* By the end of its path: "stun/stun_valid.json" is found below the folder of all files and below a copy of stun/ alone. */
+static const lk_vec_handler *handler_of(const char *full)
+{
+    for (const lk_vec_handler *h = handlers; h; h = h->next) {
+        size_t have = strlen(full), want = strlen(h->path);
+        if (have >= want && strcmp(full + have - want, h->path) == 0 && (have == want || full[have - want - 1] == '/'))
+            return h;
+    }
+    return NULL;
+}
 
 static void run_file(const char *full, const char *path)
 {
     if (only && !strstr(path, only))
         return;
-    lk_vec_handler *h = handlers;
-    while (h && strcmp(h->path, path) != 0)
-        h = h->next;
+    seen++;
+    const lk_vec_handler *h = handler_of(full);
     if (!h) {
         printf("%s %s: no handler\n", strict ? "FAIL" : "skip", path);
         *(strict ? &failed : &skipped) += 1;
@@ -228,7 +238,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: vectors [--strict] [--only TEXT] DIR\n");
         return 2;
     }
-    walk(dir, "");
+    char *whole = realpath(dir, NULL); /* "." and ".." have names too */
+    walk(whole ? whole : dir, "");
+    free(whole);
+    if (!seen) { /* a folder or a name mistyped must not look like success */
+        fprintf(stderr, "no vector file%s%s below %s\n", only ? " named like " : "", only ? only : "", dir);
+        failed++;
+    }
     printf("%zu passed, %zu failed, %zu skipped\n", passed, failed, skipped);
     return failed != 0;
 }
