@@ -21,7 +21,7 @@ TITLES = {
     "RFC5952": "Text of IPv6 addresses", "RFC6062": "TURN over TCP allocations", "RFC6184": "RTP payload for H.264",
     "RFC6347": "DTLS 1.2", "RFC6386": "VP8 bitstream", "RFC6455": "WebSocket", "RFC6464": "Client-to-mixer audio level",
     "RFC6525": "SCTP stream reconfiguration", "RFC6544": "ICE over TCP", "RFC6716": "Opus", "RFC7515": "JSON web signature",
-    "RFC7519": "JSON web token", "RFC7587": "RTP payload for Opus", "RFC7675": "ICE consent freshness",
+    "RFC7519": "JSON web token", "RFC7587": "RTP payload for Opus", "RFC7617": "HTTP Basic authentication", "RFC7675": "ICE consent freshness",
     "RFC7714": "AES-GCM for SRTP", "RFC7741": "RTP payload for VP8", "RFC7983": "Demultiplexing by first byte",
     "RFC8108": "Several RTP streams in one session", "RFC8261": "SCTP over DTLS", "RFC8285": "RTP header extensions",
     "RFC8305": "Happy eyeballs", "RFC8421": "ICE for multihomed and dual-stack hosts", "RFC8445": "ICE",
