@@ -9,5 +9,5 @@ nightly:  ; tools/setup.sh check && tools/check.py --nightly
 asan:     ; tools/build.sh asan && meson test -C build-asan --print-errorlogs -t 8 --suite unit --suite oom --suite fuzz
 tsan:     ; tools/setup.sh check && tools/build.sh tsan && tools/tsan.sh
 fmt:      ; git ls-files '*.c' '*.h' | xargs clang-format -i
-sim:      ; tools/build.sh checks && build-checks/tests/sim/sim $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SEED),--seed $(SEED))
+sim:      ; tools/build.sh checks && build-checks/tests/sim/sim $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT)) $(if $(SPAN),--span $(SPAN))
 clean:    ; rm -rf build build-checks build-asan build-tsan demo-out

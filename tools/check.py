@@ -16,6 +16,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = ".peers/venv/bin/python"
+SIM = "build-checks/tests/sim/sim"
 # Vectors of what is built: a file without a handler is a failure there.
 STRICT_VECTORS = ["demux/", "dtls/", "fixed/", "ice/", "rtcp/", "rtp/", "sctp/", "sdp/", "srtp/", "stun/", "jwt/", "payload/clips",
                   "payload/red", "payload/vp8", "livekit/proto"]
@@ -24,7 +25,9 @@ STEPS = [
     ("build with checks", ["tools/build.sh", "checks"]),
     ("house", [PYTHON, "-m", "pytest", "-q", "tests/house", "tests/headers", "tests/abi"]),
     ("unit tests", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "unit"]),
-    ("simulator", ["build-checks/tests/sim/sim", "--seeds", "5"]),
+    ("simulator", [SIM, "--seeds", "5", "--jobs", "2"]),
+    ("simulator, 1,000 storms", [SIM, "--scenario", "storm", "--seeds", "1000", "--jobs", "2", "--quiet"]),
+    ("simulator, an hour of one call", [SIM, "--scenario", "long_call", "--seed", "1"]),
     *[("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"])
       for name in STRICT_VECTORS],
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "-t", "4", "--suite", "oom"]),
@@ -34,7 +37,9 @@ STEPS = [
     ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
 ]
 NIGHTLY = [
-    ("simulator, many seeds", ["build-checks/tests/sim/sim", "--seeds", "200"]),
+    ("simulator, many seeds", [SIM, "--seeds", "200", "--jobs", "2"]),
+    ("simulator, 100,000 storms", [SIM, "--scenario", "storm", "--seeds", "100000", "--jobs", "2", "--quiet"]),
+    ("simulator, a day of one call", [SIM, "--scenario", "long_call", "--seed", "1", "--span", "86400000"]),
     ("build with sanitizers", ["tools/build.sh", "asan"]),
     ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),

@@ -22,14 +22,17 @@ typedef struct sim_link {
     lk_usec reorder_by;
     uint32_t rate_bps;          /* 0: no limit */
     size_t queue_bytes;         /* behind the rate limit; more is lost */
+    uint32_t flip;             /* that part arrives with one bit turned over */
+    uint32_t burst, burst_end; /* a burst begins, ends with a datagram; in it everything is lost */
+    size_t mtu;                /* longer datagrams are lost; 0: none are */
     uint64_t lose_nth; /* that datagram is lost for certain; 0: none */
     uint64_t carried;
-    bool down;
+    bool down, in_burst;
     lk_usec free_at;            /* when the rate limit has sent what it has */
 } sim_link;
 
 typedef struct sim_counts {
-    uint64_t sent, delivered, lost, reordered, duplicated;
+    uint64_t sent, delivered, lost, reordered, duplicated, flipped;
 } sim_counts;
 
 typedef struct sim_flying {
@@ -42,15 +45,19 @@ typedef struct sim_flying {
 
 typedef struct sim_world sim_world;
 
-typedef struct sim_peer {
+typedef struct sim_peer sim_peer;
+struct sim_peer {
     sim_world *world;
     int index;
     lk_addr address;  /* what it binds */
     lk_addr outside;  /* what the other side sees; differs behind a NAT */
     lk_pc *pc;
     lk_pc_state state;
-    lk_usec connected_at, disconnected_at, failed_at; /* first time; LK_NEVER: did not happen */
+    lk_usec connected_at, disconnected_at, failed_at, closed_at; /* first time; LK_NEVER: did not happen */
+    lk_usec asleep_until; /* as after a suspend: no clock, and what arrives is lost */
+    uint64_t sent;
     uint32_t reconnects;
+    void (*on_event)(sim_peer *p, const lk_pc_event *e); /* of a scenario; may be NULL */
     bool hold_candidates; /* trickle late */
     char held[8][SIM_LINE_MAX];
     size_t held_count;
@@ -60,7 +67,7 @@ typedef struct sim_peer {
     lk_audio_receiver *receiver;
     uint64_t frames_heard;
     double energy_heard, energy_said;
-} sim_peer;
+};
 
 struct sim_world {
     const lk_env *env;
@@ -78,23 +85,35 @@ struct sim_world {
     uint64_t said;
     uint64_t hash;
     char why[160]; /* first failure; empty: none */
+    /* what a replay may ask for, see sim_main.c */
+    uint32_t without; /* bit n: the n-th fault of a drawn plan does not happen */
+    lk_usec span;     /* 0: as the scenario has it */
+    unsigned fault_count; /* that were drawn */
+    void *own; /* of the scenario */
 };
 
 typedef struct sim_pair_options {
     bool ipv6, server_lite, both_controlling, client_behind_nat;
     bool audio; /* both ways */
     bool no_red; /* the server side does not ask for redundancy */
+    bool data;   /* peer 0 opens "_reliable" and "_lossy" */
 } sim_pair_options;
 
 /* Two peer connections that know each other's descriptions; peer 0 offers. */
 bool sim_connect(sim_world *w, const sim_pair_options *o);
 /* Runs until then, or until done(w) is true. */
 void sim_run(sim_world *w, lk_usec until, bool (*done)(const sim_world *w));
+/* After a scenario called a peer itself. */
+void sim_drain(sim_world *w);
 bool sim_both_connected(const sim_world *w);
 void sim_release_candidates(sim_world *w, int peer);
 /* Records the first thing that is not as it should be. Returns ok. */
 bool sim_check(sim_world *w, bool ok, const char *text);
 #define SIM_CHECK(w, cond) sim_check((w), (cond), #cond)
+/* Datagrams of every kind of first byte, half of them said to come from the other peer. */
+void sim_junk(sim_world *w, lk_prng *dice, sim_peer *p, uint32_t count);
+/* Bytes the run holds now. */
+size_t sim_live_bytes(void);
 /* Inbound statistics of a peer's receiver. */
 lk_stats_InboundRtpStream sim_inbound(const sim_peer *p);
 
@@ -102,7 +121,10 @@ typedef struct sim_scenario {
     const char *name;
     void (*run)(sim_world *w);
     bool loses, reorders, duplicates; /* the world must have done it */
+    bool on_request; /* only when it is named */
 } sim_scenario;
+void sim_storm(sim_world *w);
+void sim_long_call(sim_world *w);
 /* Whole sessions (sim_session.c). */
 void sim_session_clean(sim_world *w);
 void sim_session_bad_road(sim_world *w);

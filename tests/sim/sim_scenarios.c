@@ -269,24 +269,6 @@ static void audio_through_an_outage(sim_world *w)
 
 enum { JUNK = 40 }; /* datagrams to each peer every 10 ms */
 
-/* Every kind of first byte, half of them said to come from the other peer. */
-static void throw_junk(sim_world *w, lk_prng *dice, sim_peer *p)
-{
-    uint8_t bytes[1400];
-    for (uint32_t i = 0; i < JUNK; i++) {
-        const lk_addr stranger = lk_addr_v4(198, 51, 100, (uint8_t)lk_prng_next(dice), (uint16_t)lk_prng_next(dice));
-        const lk_datagram d = {p->address, i & 1 ? stranger : w->peers[1 - p->index].outside, bytes,
-                               1 + lk_prng_next(dice) % sizeof bytes};
-        (void)lk_prng_fill(dice, bytes, sizeof bytes);
-        if (i % 8 == 0) { /* as near to the real thing as one comes without its secrets */
-            static const uint8_t heads[][4] = {{0, 1, 0, 12}, {1, 1, 0, 12}, {22, 0xfe, 0xfd, 0}, {23, 0xfe, 0xfd, 0},
-                                               {0x80, 111, 0, 1}, {0x80, 63, 0, 1}, {0x81, 201, 0, 7}, {0x8f, 205, 0, 3}};
-            memcpy(bytes, heads[lk_prng_next(dice) % LK_LEN(heads)], 4);
-        }
-        lk_pc_input(p->pc, w->now, &d);
-    }
-}
-
 static uint64_t dropped(const sim_peer *p) { return p->pc->dropped + p->pc->ice.dropped + p->pc->transport.dtls.dropped; }
 
 static void junk_on_every_port(sim_world *w)
@@ -304,7 +286,7 @@ static void junk_on_every_port(sim_world *w)
     }
     for (int round = 0; round < 500; round++) {
         for (int i = 0; i < 2; i++)
-            throw_junk(w, &dice, &w->peers[i]);
+            sim_junk(w, &dice, &w->peers[i], JUNK);
         thrown += JUNK;
         sim_run(w, w->now + LK_MSEC(10), NULL);
     }
@@ -349,5 +331,7 @@ const sim_scenario sim_scenarios[] = {
     {"session_second_try", sim_session_second_try, 0, 0, 0},
     {"session_never_answered", sim_session_never_answered, 0, 0, 0},
     {"session_given_up", sim_session_given_up, 0, 0, 0},
+    {"storm", sim_storm, 0, 0, 0},
+    {"long_call", sim_long_call, 0, 0, 0, .on_request = true},
 };
 const size_t sim_scenario_count = LK_LEN(sim_scenarios);

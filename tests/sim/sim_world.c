@@ -39,6 +39,14 @@ static void fly(sim_world *w, int to, const lk_datagram *d, lk_usec at)
     memcpy(f->data, d->data, d->len);
 }
 
+static bool taken(sim_world *w, sim_link *l, size_t len)
+{
+    l->carried++;
+    if (l->in_burst ? chance(w, l->burst_end) : chance(w, l->burst))
+        l->in_burst = !l->in_burst;
+    return l->down || l->in_burst || l->carried == l->lose_nth || (l->mtu && len > l->mtu) || chance(w, l->loss);
+}
+
 /* When the rate limit lets it go; LK_NEVER: its queue is full. */
 static lk_usec through_rate(sim_world *w, sim_link *l, size_t len)
 {
@@ -56,10 +64,12 @@ static void send(sim_world *w, int from, const lk_datagram *d)
     sim_link *l = &w->links[from];
     int to = 1 - from;
     w->counts.sent++;
+    w->peers[from].sent++;
     /* Behind a NAT the local address is nobody's but the peer's own. */
     lk_datagram out = {.local = w->peers[to].address, .remote = w->peers[from].outside, .data = d->data, .len = d->len};
     bool reachable = lk_addr_eq(&d->remote, &w->peers[to].outside);
-    lk_usec leaves = reachable && !l->down && ++l->carried != l->lose_nth && !chance(w, l->loss) ? through_rate(w, l, d->len + lk_addr_overhead(&d->remote)) : LK_NEVER;
+    bool gets_on = reachable && !taken(w, l, d->len);
+    lk_usec leaves = gets_on ? through_rate(w, l, d->len + lk_addr_overhead(&d->remote)) : LK_NEVER;
     if (leaves == LK_NEVER) {
         w->counts.lost++;
         return;
@@ -68,6 +78,10 @@ static void send(sim_world *w, int from, const lk_datagram *d)
     if (chance(w, l->reorder))
         at += l->reorder_by;
     fly(w, to, &out, at);
+    if (chance(w, l->flip) && w->air_count) {
+        w->air[w->air_count - 1].data[lk_prng_next(&w->dice) % d->len] ^= (uint8_t)(1u << (lk_prng_next(&w->dice) & 7));
+        w->counts.flipped++;
+    }
     if (chance(w, l->duplicate)) {
         w->counts.duplicated++;
         fly(w, to, &out, at + LK_MSEC(1));
@@ -94,7 +108,8 @@ static void deliver(sim_world *w, sim_flying *f)
     copy.d.data = copy.data;
     mix(w, &w->now, sizeof w->now);
     mix(w, copy.data, copy.d.len);
-    lk_pc_input(w->peers[copy.to].pc, w->now, &copy.d);
+    if (w->peers[copy.to].asleep_until <= w->now)
+        lk_pc_input(w->peers[copy.to].pc, w->now, &copy.d);
 }
 
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
@@ -111,6 +126,11 @@ static void on_state(sim_peer *p, lk_pc_state state)
         sim_check(p->world, p->failed_at == LK_NEVER, "failed twice");
         p->failed_at = p->world->now;
     }
+    if (state == LK_PC_STATE_CLOSED) {
+        sim_check(p->world, p->closed_at == LK_NEVER, "closed twice");
+        p->closed_at = p->world->now;
+    }
+    sim_check(p->world, p->closed_at == LK_NEVER || state == LK_PC_STATE_CLOSED, "a state after the last one");
     p->state = state;
 }
 
@@ -169,6 +189,8 @@ static void drain(sim_peer *p)
         moved = false;
         while (lk_pc_poll_event(p->pc, &e)) {
             moved = true;
+            if (p->on_event)
+                p->on_event(p, &e);
             if (e.type == LK_PC_EV_STATE)
                 on_state(p, e.state);
             else if (e.type == LK_PC_EV_CANDIDATE)
@@ -182,6 +204,13 @@ static void drain(sim_peer *p)
         }
         take_media(p);
     }
+}
+
+void sim_drain(sim_world *w)
+{
+    for (int i = 0; i < 2; i++)
+        if (w->peers[i].asleep_until <= w->now)
+            drain(&w->peers[i]);
 }
 
 /* ---- speech ------------------------------------------------------------------------------------------------------ */
@@ -221,6 +250,10 @@ static lk_usec next_time(sim_world *w)
     const sim_flying *f = next_flying(w);
     lk_usec at = LK_MIN(f ? f->at : LK_NEVER, w->next_frame);
     for (int i = 0; i < 2; i++) {
+        if (w->peers[i].asleep_until > w->now) {
+            at = LK_MIN(at, w->peers[i].asleep_until);
+            continue;
+        }
         at = LK_MIN(at, lk_pc_deadline(w->peers[i].pc));
         if (w->peers[i].receiver)
             at = LK_MIN(at, lk_audio_receiver_deadline(w->peers[i].receiver));
@@ -233,12 +266,15 @@ static void step(sim_world *w)
     for (sim_flying *f; (f = next_flying(w)) != NULL && f->at <= w->now;) {
         int to = f->to;
         deliver(w, f);
-        drain(&w->peers[to]);
+        if (w->peers[to].asleep_until <= w->now)
+            drain(&w->peers[to]);
     }
     if (w->next_frame <= w->now)
         speak(w);
     for (int i = 0; i < 2; i++) {
         sim_peer *p = &w->peers[i];
+        if (p->asleep_until > w->now)
+            continue;
         if (lk_pc_deadline(p->pc) <= w->now)
             lk_pc_tick(p->pc, w->now);
         if (p->receiver && lk_audio_receiver_deadline(p->receiver) <= w->now)
@@ -280,7 +316,7 @@ static bool make_peer(sim_world *w, int i, const sim_pair_options *o)
     p->address = o->ipv6 ? (lk_addr){.family = 6, .port = (uint16_t)(5000 + i), .ip = {0xfd, [15] = (uint8_t)(1 + i)}}
                          : lk_addr_v4(10, 0, 0, (uint8_t)(1 + i), (uint16_t)(5000 + i));
     p->outside = i == 0 && o->client_behind_nat ? lk_addr_v4(192, 0, 2, 7, 40000) : p->address;
-    p->connected_at = p->disconnected_at = p->failed_at = LK_NEVER;
+    p->connected_at = p->disconnected_at = p->failed_at = p->closed_at = LK_NEVER;
     return sim_check(w, lk_pc_new(&p->pc, w->env, &c, w->now) == LK_OK, "peer connection made");
 }
 
@@ -294,7 +330,14 @@ static bool add_audio(sim_world *w, int i)
                      "audio made");
 }
 
-static bool negotiate(sim_world *w)
+static bool add_channels(sim_peer *p)
+{
+    uint32_t channel;
+    return lk_pc_add_channel(p->pc, &(lk_pc_channel){.label = "_reliable"}, &channel) == LK_OK &&
+           lk_pc_add_channel(p->pc, &(lk_pc_channel){.label = "_lossy", .unordered = true, .limit_retransmits = true}, &channel) == LK_OK;
+}
+
+static bool negotiate(sim_world *w, bool data)
 {
     const lk_pc_section slot = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_RECVONLY, .stream = "", .track = ""};
     const lk_pc_section up = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_SENDONLY, .stream = "-", .track = "up"};
@@ -305,7 +348,7 @@ static bool negotiate(sim_world *w)
     lk_text_init(&offer, w->env, 65536);
     lk_text_init(&answer, w->env, 65536);
     bool ok = lk_pc_add_section(a->pc, &slot, &a->receive_section) == LK_OK && lk_pc_add_section(a->pc, &up, &a->send_section) == LK_OK &&
-              lk_pc_add_section(b->pc, &down, &b->send_section) == LK_OK && lk_pc_create_offer(a->pc, w->now, &offer) == LK_OK &&
+              lk_pc_add_section(b->pc, &down, &b->send_section) == LK_OK && (!data || add_channels(a)) && lk_pc_create_offer(a->pc, w->now, &offer) == LK_OK &&
               lk_pc_accept_offer(b->pc, w->now, offer.p, offer.len, &answer, &why) == LK_OK &&
               lk_pc_set_answer(a->pc, w->now, answer.p, answer.len, &why) == LK_OK &&
               lk_pc_add_local_address(a->pc, w->now, &a->address) == LK_OK && lk_pc_add_local_address(b->pc, w->now, &b->address) == LK_OK;
@@ -318,7 +361,7 @@ static bool negotiate(sim_world *w)
 bool sim_connect(sim_world *w, const sim_pair_options *o)
 {
     bool ok = sim_check(w, lk_dtls_context_new(&w->dtls, w->env) == LK_OK, "DTLS context made") && make_peer(w, 0, o) && make_peer(w, 1, o) &&
-              negotiate(w);
+              negotiate(w, o->data);
     if (ok && o->audio)
         ok = add_audio(w, 0) && add_audio(w, 1);
     w->next_frame = o->audio ? w->now + TICK : LK_NEVER;
@@ -333,4 +376,24 @@ lk_stats_InboundRtpStream sim_inbound(const sim_peer *p)
     memset(&e, 0, sizeof e);
     lk_audio_receiver_stats(p->receiver, &e);
     return e.inbound_rtp.inbound;
+}
+
+/* ---- junk --------------------------------------------------------------------------------------------------------- */
+
+void sim_junk(sim_world *w, lk_prng *dice, sim_peer *p, uint32_t count)
+{
+    uint8_t bytes[1400];
+    for (uint32_t i = 0; i < count; i++) {
+        const lk_addr stranger = lk_addr_v4(198, 51, 100, (uint8_t)lk_prng_next(dice), (uint16_t)lk_prng_next(dice));
+        const lk_datagram d = {p->address, i & 1 ? stranger : w->peers[1 - p->index].outside, bytes,
+                               1 + lk_prng_next(dice) % sizeof bytes};
+        (void)lk_prng_fill(dice, bytes, sizeof bytes);
+        if (i % 8 == 0) { /* as near to the real thing as one comes without its secrets */
+            static const uint8_t heads[][4] = {{0, 1, 0, 12}, {1, 1, 0, 12}, {22, 0xfe, 0xfd, 0}, {23, 0xfe, 0xfd, 0},
+                                               {0x80, 111, 0, 1}, {0x80, 63, 0, 1}, {0x81, 201, 0, 7}, {0x8f, 205, 0, 3}};
+            memcpy(bytes, heads[lk_prng_next(dice) % LK_LEN(heads)], 4);
+        }
+        lk_pc_input(p->pc, w->now, &d);
+        drain(p);
+    }
 }
