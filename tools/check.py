@@ -31,6 +31,7 @@ STEPS = [
     *[("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"])
       for name in STRICT_VECTORS],
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "-t", "4", "--suite", "oom"]),
+    ("allocation ladder of a session", [SIM, "--scenario", "ladder", "--seeds", "10", "--jobs", "2", "--quiet"]),
     ("fuzz replay", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "fuzz"]),
     ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),

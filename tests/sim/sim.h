@@ -85,8 +85,10 @@ struct sim_world {
     uint64_t said;
     uint64_t hash;
     char why[160]; /* first failure; empty: none */
+    uint64_t seed;
     /* what a replay may ask for, see sim_main.c */
-    uint32_t without; /* bit n: the n-th fault of a drawn plan does not happen */
+    uint32_t without; /* bit n: the n-th fault of a drawn plan does not happen; the ladder: its only rung */
+    bool refusing; /* allocations fail on purpose: what room_server.h expects may not happen */
     lk_usec span;     /* 0: as the scenario has it */
     unsigned fault_count; /* that were drawn */
     void *own; /* of the scenario */
@@ -123,6 +125,9 @@ typedef struct sim_scenario {
     bool loses, reorders, duplicates; /* the world must have done it */
     bool on_request; /* only when it is named */
 } sim_scenario;
+/* The world that checks of room_server.h report to. */
+extern sim_world *sim_told;
+void sim_ladder(sim_world *w);
 void sim_storm(sim_world *w);
 void sim_long_call(sim_world *w);
 /* Whole sessions (sim_session.c). */

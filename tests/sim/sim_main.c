@@ -120,6 +120,7 @@ static outcome run_once(const ask *q)
     w->air = (sim_flying *)calloc(SIM_AIR_MAX, sizeof *w->air);
     w->hash = 0xcbf29ce484222325ull;
     w->next_frame = LK_NEVER;
+    w->seed = q->seed;
     w->without = q->without;
     w->span = q->span;
     lk_prng_init(&w->dice, q->seed * 77 + 1);

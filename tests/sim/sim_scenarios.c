@@ -332,6 +332,7 @@ const sim_scenario sim_scenarios[] = {
     {"session_never_answered", sim_session_never_answered, 0, 0, 0},
     {"session_given_up", sim_session_given_up, 0, 0, 0},
     {"storm", sim_storm, 0, 0, 0},
+    {"ladder", sim_ladder, 0, 0, 0, .on_request = true},
     {"long_call", sim_long_call, 0, 0, 0, .on_request = true},
 };
 const size_t sim_scenario_count = LK_LEN(sim_scenarios);

@@ -53,6 +53,10 @@ struct room_server {
     /* Carries a parcel (its bytes are borrowed) and calls room_arrive later, or never; NULL: everything is there at once. */
     void (*road)(room_server *r, room_parcel kind, const lk_datagram *what);
     uint64_t rtp_packets; /* that the server understood */
+    bool shares; /* "old" has published audio TR_old, sent to the client in its first free section */
+    uint32_t share_section, channel;
+    bool channel_open; /* `channel`: the client's "_reliable" */
+    uint64_t data_messages;
 };
 
 /* ---- towards the client ---------------------------------------------------------------------------------- */
@@ -124,6 +128,14 @@ static inline void room_grant_track(room_server *r, const char *sid)
     room_send(r, &m);
 }
 
+static inline void room_make_pc(room_server *r)
+{
+    const lk_pc_section share = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_SENDONLY, .stream = "PA_old", .track = "TR_old"};
+    (void)!lk_pc_new(&r->pc, r->env, &(lk_pc_config){.dtls = r->server_dtls, .unix_usec = 1700000000000000}, r->now);
+    if (r->pc && r->shares)
+        (void)!lk_pc_add_section(r->pc, &share, &r->share_section);
+}
+
 static inline void room_answer_offer(room_server *r, const Livekit__SessionDescription *offer)
 {
     Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
@@ -134,7 +146,7 @@ static inline void room_answer_offer(room_server *r, const Livekit__SessionDescr
         return;
     lk_text_init(&sdp, r->env, 1 << 20);
     if (!r->pc)
-        (void)!lk_pc_new(&r->pc, r->env, &(lk_pc_config){.dtls = r->server_dtls, .unix_usec = 1700000000000000}, r->now);
+        room_make_pc(r);
     if (r->pc && lk_pc_accept_offer(r->pc, r->now, offer->sdp, strlen(offer->sdp), &sdp, &why) == LK_OK) {
         answer.type = (char *)(uintptr_t)"answer";
         answer.sdp = r->bad_sdp ? (char *)(uintptr_t)"v=0" : sdp.p;
@@ -157,6 +169,13 @@ static inline void room_join(room_server *r)
     Livekit__JoinResponse join = LIVEKIT__JOIN_RESPONSE__INIT;
     Livekit__Room room = LIVEKIT__ROOM__INIT;
     Livekit__ParticipantInfo *others[] = {room_person(r, "PA_old", "old", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE)};
+    Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT, *tracks[] = {&track};
+    track.sid = (char *)(uintptr_t)"TR_old";
+    track.name = (char *)(uintptr_t)"voice";
+    if (r->shares) {
+        others[0]->n_tracks = 1;
+        others[0]->tracks = tracks;
+    }
     room.sid = (char *)(uintptr_t)"RM_x";
     room.name = (char *)(uintptr_t)"the room";
     join.room = r->half_join ? NULL : &room;
@@ -383,6 +402,11 @@ static inline void room_media(room_server *r)
     lk_datagram d;
     while (lk_pc_poll_event(r->pc, &e)) {
         r->rtp_packets += e.type == LK_PC_EV_RTP;
+        r->data_messages += e.type == LK_PC_EV_DATA;
+        if (e.type == LK_PC_EV_CHANNEL && strcmp(e.text, "_reliable") == 0) {
+            r->channel = e.index;
+            r->channel_open = e.active;
+        }
         if (e.type != LK_PC_EV_CANDIDATE)
             continue;
         Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
@@ -450,24 +474,30 @@ static inline void room_run(room_server *r, lk_usec span)
     }
 }
 
-static inline bool room_open(room_server *r, const lk_env *env, const lk_session_config *more)
+/* The client lives in `env`, the server and what lies between in `outside`. */
+static inline bool room_open_apart(room_server *r, const lk_env *env, const lk_env *outside, const lk_session_config *more)
 {
     lk_session_config c = more ? *more : (lk_session_config){.auto_subscribe = true, .join_retries = 2, .connect_timeout_msec = 5000};
     memset(r, 0, sizeof *r);
-    r->env = env;
+    r->env = outside;
     r->now = LK_SEC(50);
     r->client = lk_addr_v4(10, 0, 0, 1, 5000);
     r->server = lk_addr_v4(10, 0, 0, 2, 6000);
-    lk_text_init(&r->in, env, 4u << 20);
-    lk_text_init(&r->out, env, 4u << 20);
-    lk_arena_init(&r->arena, env, 64u << 20);
-    if (!CHECK_OK(lk_dtls_context_new(&r->client_dtls, env)) || !CHECK_OK(lk_dtls_context_new(&r->server_dtls, env)))
+    lk_text_init(&r->in, outside, 4u << 20);
+    lk_text_init(&r->out, outside, 4u << 20);
+    lk_arena_init(&r->arena, outside, 64u << 20);
+    if (!CHECK_OK(lk_dtls_context_new(&r->client_dtls, env)) || !CHECK_OK(lk_dtls_context_new(&r->server_dtls, outside)))
         return false;
     c.sdk = "c";
     c.single_peer_connection = true;
     c.dtls = r->client_dtls;
     c.unix_usec = 1700000000000000;
     return CHECK_OK(lk_session_new(&r->s, env, &c, r->now));
+}
+
+static inline bool room_open(room_server *r, const lk_env *env, const lk_session_config *more)
+{
+    return room_open_apart(r, env, env, more);
 }
 
 static inline void room_close(room_server *r)
