@@ -222,6 +222,15 @@ LK_API lk_err lk_publication_set_subscribed(lk_publication *publication, bool su
 /* false: the server pauses delivery (we stay subscribed). LK_ERR_INVALID: a publication of ours. LK_ANY. */
 LK_API lk_err lk_publication_set_enabled(lk_publication *publication, bool enabled);
 
+/* Which layer of a simulcast publication the server delivers; HIGH until told. The newest of this and
+ * lk_publication_set_dimensions counts. LK_ERR_INVALID: a publication of ours, not video, not one of the three;
+ * LK_ERR_UNSUPPORTED: not simulcast, so there is nothing to choose from; LK_ERR_CLOSED. LK_ANY. */
+LK_API lk_err lk_publication_set_quality(lk_publication *publication, lk_video_quality quality);
+
+/* How large the picture is shown (1..16384 each): the server delivers the smallest layer that is not smaller.
+ * LK_ERR_INVALID: a publication of ours, not video, a size out of range; LK_ERR_CLOSED. LK_ANY. */
+LK_API lk_err lk_publication_set_dimensions(lk_publication *publication, uint32_t width, uint32_t height);
+
 #ifdef __cplusplus
 }
 #endif

@@ -61,6 +61,13 @@ typedef enum lk_connection_state {
 } lk_connection_state;
 
 /* Numbers as in the LiveKit protocol (ConnectionQuality). */
+/* Which of the layers of a simulcast publication. */
+typedef enum lk_video_quality {
+    LK_VIDEO_QUALITY_LOW = 0,
+    LK_VIDEO_QUALITY_MEDIUM = 1,
+    LK_VIDEO_QUALITY_HIGH = 2
+} lk_video_quality;
+
 typedef enum lk_connection_quality {
     LK_CONNECTION_QUALITY_POOR = 0,
     LK_CONNECTION_QUALITY_GOOD = 1,

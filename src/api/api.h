@@ -278,6 +278,8 @@ typedef enum api_cmd_kind {
     API_CMD_MUTED,        /* room, track, flag */
     API_CMD_SUBSCRIBED,   /* room, publication, flag */
     API_CMD_ENABLED,      /* room, publication, flag */
+    API_CMD_QUALITY,      /* room, publication, number */
+    API_CMD_DIMENSIONS,   /* room, publication, number (width), count (height) */
     API_CMD_STREAM_OPEN,  /* stream */
     API_CMD_STREAM_CLOSE, /* stream */
     API_CMD_CANCEL,       /* room, op, number (lk_err) */

@@ -1121,6 +1121,10 @@ static lk_err run_in_session(api_driver *d, api_cmd *cmd, lk_usec now, lk_error 
         return lk_session_set_subscribed(s, now, cmd->publication->id, cmd->flag);
     case API_CMD_ENABLED:
         return lk_session_set_enabled(s, now, cmd->publication->id, cmd->flag);
+    case API_CMD_QUALITY:
+        return lk_session_set_quality(s, now, cmd->publication->id, (lk_video_quality)cmd->number);
+    case API_CMD_DIMENSIONS:
+        return lk_session_set_dimensions(s, now, cmd->publication->id, (uint32_t)cmd->number, (uint32_t)cmd->count);
     default:
         return LK_ERR_INTERNAL;
     }

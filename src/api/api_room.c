@@ -174,7 +174,14 @@ static bool is_connected(lk_room *room)
     return connected;
 }
 
-static lk_err publication_flag(lk_publication *p, api_cmd_kind kind, bool flag)
+/* What a command about somebody's publication carries besides it. */
+typedef struct publication_wish {
+    bool flag;
+    int64_t number;
+    size_t count;
+} publication_wish;
+
+static lk_err tell_publication(lk_publication *p, api_cmd_kind kind, const publication_wish *wish)
 {
     if (!p || p->is_local)
         return LK_ERR_INVALID;
@@ -186,18 +193,48 @@ static lk_err publication_flag(lk_publication *p, api_cmd_kind kind, bool flag)
     if (!cmd)
         return LK_ERR_NOMEM;
     cmd->publication = api_ref(p);
-    cmd->flag = flag;
+    cmd->flag = wish->flag;
+    cmd->number = wish->number;
+    cmd->count = wish->count;
     return api_submit(p->o.rt, cmd);
 }
 
 lk_err lk_publication_set_subscribed(lk_publication *publication, bool subscribed)
 {
-    return publication_flag(publication, API_CMD_SUBSCRIBED, subscribed);
+    return tell_publication(publication, API_CMD_SUBSCRIBED, &(publication_wish){.flag = subscribed});
 }
 
 lk_err lk_publication_set_enabled(lk_publication *publication, bool enabled)
 {
-    return publication_flag(publication, API_CMD_ENABLED, enabled);
+    return tell_publication(publication, API_CMD_ENABLED, &(publication_wish){.flag = enabled});
+}
+
+/* A video publication of somebody else, and whether it has layers. */
+static bool is_remote_video(const lk_publication *p, bool *simulcast)
+{
+    if (!p || p->is_local)
+        return false;
+    const lk_publication_info *info = api_publication_info(p);
+    bool video = info->kind == LK_MEDIA_KIND_VIDEO;
+    *simulcast = info->simulcasted;
+    lk_info_unref(info);
+    return video;
+}
+
+lk_err lk_publication_set_quality(lk_publication *publication, lk_video_quality quality)
+{
+    bool simulcast;
+    if (!is_remote_video(publication, &simulcast) || (unsigned)quality > LK_VIDEO_QUALITY_HIGH)
+        return LK_ERR_INVALID;
+    return simulcast ? tell_publication(publication, API_CMD_QUALITY, &(publication_wish){.number = quality}) : LK_ERR_UNSUPPORTED;
+}
+
+lk_err lk_publication_set_dimensions(lk_publication *publication, uint32_t width, uint32_t height)
+{
+    bool simulcast;
+    if (!is_remote_video(publication, &simulcast) || !width || !height || width > 16384 || height > 16384)
+        return LK_ERR_INVALID;
+    return tell_publication(publication, API_CMD_DIMENSIONS, &(publication_wish){.number = width, .count = height});
 }
 
 /* ---- tracks ---------------------------------------------------------------------------------------------------------- */

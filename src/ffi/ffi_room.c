@@ -489,3 +489,29 @@ bool ffi_do_enable_remote_track_publication(ffi_call *c, const Livekit__Proto__E
     lk_publication_unref(p);
     return true;
 }
+
+bool ffi_do_update_remote_track_publication_dimension(ffi_call *c, const Livekit__Proto__UpdateRemoteTrackPublicationDimensionRequest *m,
+                                                      Livekit__Proto__UpdateRemoteTrackPublicationDimensionResponse *r)
+{
+    LK_UNUSED(r);
+    lk_publication *p = remote_publication(c, m->track_publication_handle);
+    if (!p)
+        return false;
+    lk_err err = lk_publication_set_dimensions(p, m->width, m->height);
+    lk_publication_unref(p);
+    return err != LK_ERR_INVALID || ffi_reject(c, "the size of no video publication");
+}
+
+bool ffi_do_set_remote_track_publication_quality(ffi_call *c, const Livekit__Proto__SetRemoteTrackPublicationQualityRequest *m,
+                                                 Livekit__Proto__SetRemoteTrackPublicationQualityResponse *r)
+{
+    LK_UNUSED(r);
+    lk_publication *p = remote_publication(c, m->track_publication_handle);
+    if (!p)
+        return false;
+    lk_err err = lk_publication_set_quality(p, (lk_video_quality)m->quality);
+    lk_publication_unref(p);
+    if (err == LK_ERR_UNSUPPORTED)
+        ffi_log(c->rt, LK_LOG_WARN, "set_remote_track_publication_quality: ", "the publication is not simulcast");
+    return err != LK_ERR_INVALID || ffi_reject(c, "the quality of no video publication");
+}

@@ -356,19 +356,62 @@ lk_err lk_session_set_subscribed(lk_session *s, lk_usec now, uint64_t id, bool s
     return LK_OK;
 }
 
-lk_err lk_session_set_enabled(lk_session *s, lk_usec now, uint64_t id, bool enabled)
+/* Everything that is wanted of the publication: a field left out would count as its default. */
+static lk_err send_delivery(lk_session *s, const lk_session_pub *pub)
 {
-    lk_session_pub *pub = lk_session_find_pub_id(s, id);
-    if (s->phase != LK_SESSION_LIVE)
-        return LK_ERR_CLOSED;
-    if (!pub || pub->person->is_local)
-        return LK_ERR_NOT_FOUND;
-    enter(s, now);
-    lk_err err = lk_signal_track_disabled(&s->signal, pub->sid, !enabled);
-    if (err == LK_OK)
-        pub->enabled = enabled;
+    const lk_signal_delivery wanted = {!pub->enabled, pub->quality, pub->wanted_width, pub->wanted_height};
+    lk_err err = lk_signal_track_setting(&s->signal, pub->sid, &wanted);
     lk_session_pump(s);
     return err;
+}
+
+static lk_err remote_pub(lk_session *s, lk_usec now, uint64_t id, lk_session_pub **out)
+{
+    *out = lk_session_find_pub_id(s, id);
+    if (s->phase != LK_SESSION_LIVE)
+        return LK_ERR_CLOSED;
+    if (!*out || (*out)->person->is_local)
+        return LK_ERR_NOT_FOUND;
+    enter(s, now);
+    return LK_OK;
+}
+
+lk_err lk_session_set_enabled(lk_session *s, lk_usec now, uint64_t id, bool enabled)
+{
+    lk_session_pub *pub;
+    lk_err err = remote_pub(s, now, id, &pub);
+    if (err)
+        return err;
+    bool before = pub->enabled;
+    pub->enabled = enabled;
+    err = send_delivery(s, pub);
+    if (err)
+        pub->enabled = before;
+    return err;
+}
+
+static lk_err set_layer(lk_session *s, lk_usec now, uint64_t id, lk_video_quality quality, uint32_t width, uint32_t height)
+{
+    lk_session_pub *pub;
+    lk_err err = remote_pub(s, now, id, &pub);
+    if (err)
+        return err;
+    if (pub->kind != LK_MEDIA_KIND_VIDEO)
+        return LK_ERR_NOT_FOUND;
+    pub->quality = quality;
+    pub->wanted_width = width;
+    pub->wanted_height = height;
+    return send_delivery(s, pub);
+}
+
+lk_err lk_session_set_quality(lk_session *s, lk_usec now, uint64_t id, lk_video_quality quality)
+{
+    return set_layer(s, now, id, quality, 0, 0);
+}
+
+lk_err lk_session_set_dimensions(lk_session *s, lk_usec now, uint64_t id, uint32_t width, uint32_t height)
+{
+    return set_layer(s, now, id, LK_VIDEO_QUALITY_HIGH, width, height);
 }
 
 /* ---- stats ------------------------------------------------------------------------------------------------ */

@@ -113,6 +113,10 @@ bool lk_session_wants_media(const lk_session *s, uint64_t track);
 /* Remote publications by the id their events carry. LK_ERR_NOT_FOUND. */
 LK_NODISCARD lk_err lk_session_set_subscribed(lk_session *s, lk_usec now, uint64_t publication, bool subscribed);
 LK_NODISCARD lk_err lk_session_set_enabled(lk_session *s, lk_usec now, uint64_t publication, bool enabled);
+/* Which layer of a simulcast publication the server is to send: by name, or the smallest that is at least that size. Each
+ * takes the place of the other. NOT_FOUND for sound too. */
+LK_NODISCARD lk_err lk_session_set_quality(lk_session *s, lk_usec now, uint64_t publication, lk_video_quality quality);
+LK_NODISCARD lk_err lk_session_set_dimensions(lk_session *s, lk_usec now, uint64_t publication, uint32_t width, uint32_t height);
 
 /* Sends one packet to everybody, or to those named. OP_DONE when it is in the channel: it waits there for as long as the
  * channel is full, in the order of these calls. LIMIT with *why: longer than LK_SESSION_DATA_MAX bytes with everything around

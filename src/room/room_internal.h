@@ -79,6 +79,8 @@ struct lk_session_pub {
     uint32_t width, height, audio_features;
     bool simulcast, muted;
     bool wanted, allowed, enabled; /* remote */
+    lk_video_quality quality;      /* remote video: what the server is asked for, until a size is told */
+    uint32_t wanted_width, wanted_height; /* 0: not told */
     lk_session_remote_track *track; /* remote: while subscribed */
 };
 

@@ -189,6 +189,7 @@ lk_session_pub *lk_session_add_pub(lk_session *s, lk_session_person *p, const Li
     pub->person = p;
     pub->wanted = s->config.auto_subscribe;
     pub->allowed = pub->enabled = true;
+    pub->quality = LK_VIDEO_QUALITY_HIGH;
     pub->muted = track->muted;
     lk_list_push(&p->pubs, &pub->link);
     lk_session_set_text(s, &pub->sid, track->sid);

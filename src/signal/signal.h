@@ -108,7 +108,13 @@ LK_NODISCARD lk_err lk_signal_answer(lk_signal *s, lk_str sdp, uint32_t id);
 LK_NODISCARD lk_err lk_signal_trickle(lk_signal *s, bool subscriber, const char *candidate, const char *mid, uint32_t mline, bool final);
 LK_NODISCARD lk_err lk_signal_mute(lk_signal *s, const char *track_sid, bool muted);
 LK_NODISCARD lk_err lk_signal_subscribe(lk_signal *s, const char *participant_sid, const char *track_sid, bool subscribe);
-LK_NODISCARD lk_err lk_signal_track_disabled(lk_signal *s, const char *track_sid, bool disabled);
+/* How a track we subscribe to is to be delivered: the server takes each message for the whole truth. */
+typedef struct lk_signal_delivery {
+    bool disabled;
+    lk_video_quality quality; /* counts when no size is told */
+    uint32_t width, height;   /* 0: not told */
+} lk_signal_delivery;
+LK_NODISCARD lk_err lk_signal_track_setting(lk_signal *s, const char *track_sid, const lk_signal_delivery *wanted);
 LK_NODISCARD lk_err lk_signal_leave(lk_signal *s, lk_disconnect_reason reason);
 typedef struct lk_signal_permission {
     const char *identity;

@@ -92,15 +92,19 @@ lk_err lk_signal_subscribe(lk_signal *s, const char *participant_sid, const char
     return lk_signal_send(s, &message);
 }
 
-lk_err lk_signal_track_disabled(lk_signal *s, const char *track_sid, bool disabled)
+lk_err lk_signal_track_setting(lk_signal *s, const char *track_sid, const lk_signal_delivery *wanted)
 {
     Livekit__SignalRequest message = LIVEKIT__SIGNAL_REQUEST__INIT;
     Livekit__UpdateTrackSettings settings = LIVEKIT__UPDATE_TRACK_SETTINGS__INIT;
     char *sids[] = {(char *)track_sid};
     settings.n_track_sids = 1;
     settings.track_sids = sids;
-    settings.has_disabled = 1;
-    settings.disabled = disabled;
+    settings.has_disabled = settings.has_quality = 1;
+    settings.disabled = wanted->disabled;
+    settings.quality = (Livekit__VideoQuality)wanted->quality; /* left out it would be LOW */
+    settings.has_width = settings.has_height = wanted->width && wanted->height;
+    settings.width = wanted->width;
+    settings.height = wanted->height;
     message.message_case = LIVEKIT__SIGNAL_REQUEST__MESSAGE_TRACK_SETTING;
     message.track_setting = &settings;
     return lk_signal_send(s, &message);

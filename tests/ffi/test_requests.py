@@ -17,7 +17,8 @@ BUILT = {"dispose", "connect", "ready_for_room_event", "disconnect", "get_sessio
          "remix_and_resample", "new_sox_resampler", "push_sox_resampler", "flush_sox_resampler",
          "create_video_track", "new_video_source", "capture_video_frame", "new_video_stream",
          "video_stream_from_participant", "video_convert", "publish_data",
-         "set_data_channel_buffered_amount_low_threshold"}
+         "set_data_channel_buffered_amount_low_threshold",
+         "update_remote_track_publication_dimension", "set_remote_track_publication_quality"}
 # The stock library is built without them and rejects them; so do we.
 CAPTURE = {"new_capture_source", "start_capture", "stop_capture"}
 # Requests whose answer or callback event is named differently.
@@ -142,7 +143,9 @@ HANDLES = [("disconnect", "room_handle", {}), ("get_session_stats", "room_handle
            ("set_track_subscription_permissions", "local_participant_handle", {}),
            ("create_audio_track", "source_handle", {"name": "n"}), ("local_track_mute", "track_handle", {"mute": True}),
            ("enable_remote_track", "track_handle", {"enabled": True}), ("set_subscribed", "publication_handle", {}),
-           ("enable_remote_track_publication", "track_publication_handle", {}), ("get_stats", "track_handle", {}),
+           ("enable_remote_track_publication", "track_publication_handle", {}),
+           ("update_remote_track_publication_dimension", "track_publication_handle", {"width": 1, "height": 1}),
+           ("set_remote_track_publication_quality", "track_publication_handle", {"quality": 0}), ("get_stats", "track_handle", {}),
            ("capture_audio_frame", "source_handle", {}), ("clear_audio_buffer", "source_handle", {}),
            ("new_audio_stream", "track_handle", {"type": 0}),
            ("audio_stream_from_participant", "participant_handle", {"type": 0}),

@@ -18,6 +18,8 @@ import wave
 
 import pictures
 from livekit import rtc
+from livekit.rtc._ffi_client import FfiClient
+from livekit.rtc._proto.ffi_pb2 import FfiRequest
 from livekit.rtc.participant import PublishTrackError
 
 EVENTS = ["participant_connected", "participant_disconnected", "track_published", "track_unpublished",
@@ -116,10 +118,14 @@ class Participant:
 
     async def look(self, track):
         """Reads the number in every picture and compares it with the one it names; the last good one becomes the file."""
+        size = None
         async for event in rtc.VideoStream(track):
             frame = event.frame
+            if (frame.width, frame.height) != size:
+                size = (frame.width, frame.height)
+                tell("size", width=frame.width, height=frame.height)
             luma = pictures.split(frame.data, frame.width, frame.height)[0]
-            number = pictures.number(luma)
+            number = pictures.number(luma) if size == (pictures.WIDTH, pictures.HEIGHT) else None
             if number is None:
                 self.unreadable += 1
                 continue
@@ -135,11 +141,12 @@ class Participant:
             pictures.write_png(self.options.picture, *self.kept)
         tell("seen", numbers=sorted(self.seen), unreadable=self.unreadable, psnr_db=self.likeness)
 
-    async def order_show(self, _):
-        """Publishes a moving picture and goes on until "enough"."""
-        self.camera = rtc.VideoSource(pictures.WIDTH, pictures.HEIGHT)
+    async def order_show(self, how):
+        """Publishes a moving picture until "enough"; with "layers" one of twice the size, as simulcast and half as often."""
+        self.scale = 2 if how == "layers" else 1
+        self.camera = rtc.VideoSource(self.scale * pictures.WIDTH, self.scale * pictures.HEIGHT)
         track = rtc.LocalVideoTrack.create_video_track("picture", self.camera)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=how == "layers")
         self.picture_track = track
         publication = await self.room.local_participant.publish_track(track, options)
         tell("showing", publication=publication.sid, **portrait(track))
@@ -148,10 +155,11 @@ class Participant:
     async def show(self):
         began, n = time.monotonic(), 0
         while True:
-            frame = rtc.VideoFrame(pictures.WIDTH, pictures.HEIGHT, rtc.VideoBufferType.I420, pictures.i420(n))
+            width, height = self.scale * pictures.WIDTH, self.scale * pictures.HEIGHT
+            frame = rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, pictures.i420(n, self.scale))
             self.camera.capture_frame(frame)
             self.shown = n = n + 1
-            await asyncio.sleep(max(0.0, began + n / pictures.RATE - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + n * self.scale / pictures.RATE - time.monotonic()))
 
     async def order_enough(self, _):
         self.showing.cancel()
@@ -224,6 +232,31 @@ class Participant:
         for remote in self.room.remote_participants.values():
             for publication in remote.track_publications.values():
                 publication.set_subscribed(text != "off")
+
+    def pictures_of_others(self):
+        return [p for remote in self.room.remote_participants.values() for p in remote.track_publications.values()
+                if p.kind == rtc.TrackKind.KIND_VIDEO]
+
+    async def order_quality(self, number):
+        for publication in self.pictures_of_others():
+            publication.set_video_quality(int(number))
+
+    async def order_dimensions(self, text):
+        """dimensions WIDTH HEIGHT, a request the SDK has no method for."""
+        for publication in self.pictures_of_others():
+            request = FfiRequest()
+            order = request.update_remote_track_publication_dimension
+            order.track_publication_handle = publication._ffi_handle.handle
+            order.width, order.height = map(int, text.split())
+            FfiClient.instance.request(request)
+
+    async def order_enable(self, text):
+        """enable on | off: whether the server delivers the pictures of others."""
+        for publication in self.pictures_of_others():
+            request = FfiRequest()
+            order = request.enable_remote_track_publication
+            order.track_publication_handle, order.enabled = publication._ffi_handle.handle, text != "off"
+            FfiClient.instance.request(request)
 
     async def order_room(self, _):
         tell("room", sid=await self.room.sid, name=self.room.name, metadata=self.room.metadata,

@@ -35,12 +35,12 @@ def luma(n):
     return out
 
 
-def i420(n):
-    """The picture of that number; colour drifts over it."""
+def i420(n, scale=1):
+    """The picture of that number, so many times as large; colour drifts over it."""
     y, x = np.mgrid[0:HEIGHT // 2, 0:WIDTH // 2].astype(np.float32)
     u = 128 + 30 * np.sin(x / 60 + n / 20)
     v = 128 + 30 * np.cos(y / 50 + n / 25)
-    return luma(n).tobytes() + u.astype(np.uint8).tobytes() + v.astype(np.uint8).tobytes()
+    return b"".join(np.repeat(np.repeat(plane.astype(np.uint8), scale, 0), scale, 1).tobytes() for plane in (luma(n), u, v))
 
 
 def number(picture):

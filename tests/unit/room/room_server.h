@@ -46,6 +46,7 @@ struct room_server {
     unsigned requests[40]; /* by message case */
     char last_cid[64];
     uint32_t last_request_id;
+    Livekit__UpdateTrackSettings *last_setting; /* in the arena */
     uint64_t next_op;
     /* what it does */
     const char *answer; /* instead of the upgrade */
@@ -216,6 +217,7 @@ static inline void room_on_request(room_server *r, lk_bytes bytes)
     case LIVEKIT__SIGNAL_REQUEST__MESSAGE_ADD_TRACK:
         (void)lk_str_copy(r->last_cid, sizeof r->last_cid, lk_str_of(q->add_track->cid));
         break;
+    case LIVEKIT__SIGNAL_REQUEST__MESSAGE_TRACK_SETTING: r->last_setting = q->track_setting; break;
     case LIVEKIT__SIGNAL_REQUEST__MESSAGE_UPDATE_METADATA: r->last_request_id = q->update_metadata->request_id; break;
     case LIVEKIT__SIGNAL_REQUEST__MESSAGE_TRICKLE: {
         const char *at = q->trickle->candidateinit ? strstr(q->trickle->candidateinit, "\"candidate:") : NULL;

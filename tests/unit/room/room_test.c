@@ -186,6 +186,55 @@ LK_TEST(people_come_change_and_go_in_order)
     room_close(r);
 }
 
+static Livekit__TrackInfo track_info(const char *sid, Livekit__TrackType type)
+{
+    Livekit__TrackInfo t = LIVEKIT__TRACK_INFO__INIT;
+    t.sid = t.name = (char *)(uintptr_t)sid;
+    t.has_type = t.has_simulcast = 1;
+    t.type = type;
+    t.simulcast = type == LIVEKIT__TRACK_TYPE__VIDEO;
+    return t;
+}
+
+static bool asked_for(const room_server *r, bool disabled, int quality, uint32_t width, uint32_t height)
+{
+    const Livekit__UpdateTrackSettings *q = r->last_setting;
+    return q && q->n_track_sids == 1 && strcmp(q->track_sids[0], "TR_v") == 0 && q->disabled == disabled && q->has_quality &&
+           (int)q->quality == quality && q->width == width && q->height == height && q->has_width == (width > 0);
+}
+
+/* The server takes each message for the whole truth, so each repeats what was wanted before. */
+LK_TEST(what_is_wanted_of_a_picture_is_told_whole_each_time)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL) && room_connect(r)) {
+        Livekit__TrackInfo video = track_info("TR_v", LIVEKIT__TRACK_TYPE__VIDEO), audio = track_info("TR_a", LIVEKIT__TRACK_TYPE__AUDIO);
+        Livekit__TrackInfo *tracks[] = {&video, &audio};
+        Livekit__ParticipantInfo *p = room_person(r, "PA_new", "new", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+        p->n_tracks = LK_LEN(tracks);
+        p->tracks = tracks;
+        room_update(r, p);
+        room_drain(r);
+        uint64_t id = room_got(r, LK_SESSION_TRACK_PUBLISHED, 0)->publication_id, sound = room_got(r, LK_SESSION_TRACK_PUBLISHED, 1)->publication_id;
+        CHECK_OK(lk_session_set_enabled(r->s, r->now, id, false));
+        room_drain(r);
+        CHECK(asked_for(r, true, LK_VIDEO_QUALITY_HIGH, 0, 0));
+        CHECK_OK(lk_session_set_dimensions(r->s, r->now, id, 320, 180));
+        room_drain(r);
+        CHECK(asked_for(r, true, LK_VIDEO_QUALITY_HIGH, 320, 180));
+        CHECK_OK(lk_session_set_enabled(r->s, r->now, id, true));
+        room_drain(r);
+        CHECK(asked_for(r, false, LK_VIDEO_QUALITY_HIGH, 320, 180));
+        CHECK_OK(lk_session_set_quality(r->s, r->now, id, LK_VIDEO_QUALITY_LOW));
+        room_drain(r);
+        CHECK(asked_for(r, false, LK_VIDEO_QUALITY_LOW, 0, 0));
+        CHECK_EQ(lk_session_set_quality(r->s, r->now, sound, LK_VIDEO_QUALITY_LOW), LK_ERR_NOT_FOUND);
+        CHECK_EQ(lk_session_set_dimensions(r->s, r->now, id + 1000, 1, 1), LK_ERR_NOT_FOUND);
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_TRACK_SETTING], 4);
+    }
+    room_close(r);
+}
+
 LK_TEST(a_server_that_sends_us_away_is_told_with_its_reason)
 {
     static const struct {
