@@ -74,7 +74,7 @@ typedef struct lk_peer_config {
 LK_NODISCARD lk_err lk_peer_new(lk_peer **out, lk_hub *hub, const lk_peer_config *config, lk_usec now); /* LIMIT, NOMEM */
 /* Nothing leaves for it any more; its ups and downs stay with the engine, silent, until freed. NULL ok. */
 void lk_peer_free(lk_peer *peer);
-/* BYE and close_notify are sent; lk_peer_free once lk_hub_poll_tx was drained. */
+/* BYE and close_notify are sent; lk_peer_free once lk_hub_poll_tx was drained. No event names it any more. */
 void lk_peer_close(lk_peer *peer, lk_usec now);
 void *lk_peer_user(const lk_peer *peer);
 lk_pc_state lk_peer_state(const lk_peer *peer);

@@ -145,15 +145,21 @@ static bool cm_tag(lk_srtp_keys *k, const uint8_t *data, size_t len, const uint8
     return ok;
 }
 
-static bool cm_crypt(lk_srtp_keys *k, uint32_t ssrc, uint64_t index, uint8_t *data, size_t len)
+static void cm_iv(const lk_srtp_keys *k, uint32_t ssrc, uint64_t index, uint8_t iv[16])
 {
-    uint8_t iv[16] = {0}, mix[16] = {0}; /* [RFC3711 s4.1.1] */
-    memcpy(iv, k->salt, 14);
+    uint8_t mix[16] = {0}; /* [RFC3711 s4.1.1] */
     lk_put_u32(mix + 4, ssrc);
     lk_put_u16(mix + 8, (uint16_t)(index >> 32));
     lk_put_u32(mix + 10, (uint32_t)index);
     for (int i = 0; i < 14; i++)
-        iv[i] ^= mix[i];
+        iv[i] = (uint8_t)(mix[i] ^ k->salt[i]);
+    iv[14] = iv[15] = 0;
+}
+
+static bool cm_crypt(lk_srtp_keys *k, uint32_t ssrc, uint64_t index, uint8_t *data, size_t len)
+{
+    uint8_t iv[16];
+    cm_iv(k, ssrc, index, iv);
     return len == 0 || aes_ctr((EVP_CIPHER_CTX *)k->cipher_ctx, iv, data, len);
 }
 
@@ -309,6 +315,50 @@ lk_err lk_srtp_protect_rtp(lk_srtp *s, uint8_t *p, size_t *len, size_t cap)
         t->index = index;
     t->started = true;
     *len += row->rtp_tag_len;
+    return LK_OK;
+}
+
+/* The rest of a body: lead bytes in place, then payload_len from elsewhere. */
+static bool encrypt_parts(EVP_CIPHER_CTX *c, uint8_t *at, size_t lead_len, const uint8_t *payload, size_t payload_len)
+{
+    int n = 0;
+    return (!lead_len || EVP_EncryptUpdate(c, at, &n, at, (int)lead_len) == 1) &&
+           (!payload_len || EVP_EncryptUpdate(c, at + lead_len, &n, payload, (int)payload_len) == 1);
+}
+
+lk_err lk_srtp_seal_rtp(lk_srtp *s, uint64_t index, uint8_t *out, size_t header_len, size_t lead_len, const uint8_t *payload,
+                        size_t payload_len, size_t cap, size_t *len)
+{
+    const profile_row *row = row_of(s->profile);
+    size_t body = lead_len + payload_len, total = header_len + body;
+    if (cap < total + row->rtp_tag_len)
+        return LK_ERR_FULL;
+    if (index >> 48)
+        return LK_ERR_STATE;
+    lk_err err = open_half(s, &s->rtp);
+    if (err != LK_OK)
+        return err;
+    EVP_CIPHER_CTX *c = (EVP_CIPHER_CTX *)s->rtp.cipher_ctx;
+    uint32_t ssrc = lk_get_u32(out + 8);
+    uint8_t iv[16];
+    int n = 0;
+    bool ok;
+    if (row->gcm) {
+        gcm_iv(&s->rtp, ssrc, index, iv);
+        ok = EVP_EncryptInit_ex(c, NULL, NULL, NULL, iv) == 1 && EVP_EncryptUpdate(c, NULL, &n, out, (int)header_len) == 1 &&
+             encrypt_parts(c, out + header_len, lead_len, payload, payload_len) && EVP_EncryptFinal_ex(c, out + total, &n) == 1 &&
+             EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, GCM_TAG, out + total) == 1;
+    } else {
+        uint8_t roc[4];
+        lk_put_u32(roc, (uint32_t)(index >> 16));
+        cm_iv(&s->rtp, ssrc, index, iv);
+        ok = EVP_EncryptInit_ex(c, NULL, NULL, NULL, iv) == 1 &&
+             encrypt_parts(c, out + header_len, lead_len, payload, payload_len) &&
+             cm_tag(&s->rtp, out, total, roc, sizeof roc, out + total, row->rtp_tag_len);
+    }
+    if (!ok)
+        return LK_ERR_INTERNAL;
+    *len = total + row->rtp_tag_len;
     return LK_OK;
 }
 

@@ -77,6 +77,12 @@ void lk_srtp_deinit(lk_srtp *s); /* zeroes the keys */
 /* Protect in place: *len grows. WIRE (not RTP/RTCP), FULL (cap too small), NOMEM, STATE (index exhausted). */
 LK_NODISCARD lk_err lk_srtp_protect_rtp(lk_srtp *s, uint8_t *packet, size_t *len, size_t cap);
 LK_NODISCARD lk_err lk_srtp_protect_rtcp(lk_srtp *s, uint8_t *packet, size_t *len, size_t cap);
+/* Seals a packet whose payload is elsewhere and goes to many: out holds the header and the first lead_len bytes of the payload,
+ * the rest is read from payload, which is left as it is. The caller keeps the index (roll-over counter * 65536 + sequence
+ * number) and never seals two texts under one: nothing is remembered here, so any number of SSRCs may be sent. *len: of the
+ * whole packet. FULL, STATE (index exhausted), INTERNAL. */
+LK_NODISCARD lk_err lk_srtp_seal_rtp(lk_srtp *s, uint64_t index, uint8_t *out, size_t header_len, size_t lead_len,
+                                     const uint8_t *payload, size_t payload_len, size_t cap, size_t *len);
 /* Open in place: *len shrinks. WIRE (too short), AUTH (tag wrong), AGAIN (replayed or too old), NOMEM.
  * On any error no state has changed; the packet's bytes are undefined. */
 LK_NODISCARD lk_err lk_srtp_unprotect_rtp(lk_srtp *s, uint8_t *packet, size_t *len);
