@@ -60,3 +60,295 @@ LK_TEST(a_voice_goes_to_two_subscribers_on_single_connections)
         lk_down_free(down[i]);
     world_close(w);
 }
+
+/* Client 0 shows one picture stream, client 1 watches, on single connections. */
+static bool watch(world *w, lk_env *env, uint32_t *up, lk_down **down)
+{
+    uint32_t slot = 0;
+    return world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-v", up) &&
+           world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, NULL) && world_connect(w, 0) &&
+           world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_v", down) &&
+           world_offer(w, 1, NULL);
+}
+
+LK_TEST(a_picture_begins_with_a_key_frame_that_was_asked_for)
+{
+    world *w = &town;
+    world_stream s = {.tag = 1, .picture = 700, .tl0 = 9, .key_index = 3};
+    uint32_t up = 0;
+    lk_down *down = NULL;
+    if (watch(w, env, &up, &down)) {
+        for (int i = 0; i < 30; i++) {
+            world_show(w, 0, up, &s, false);
+            world_run(w, LK_MSEC(33));
+        }
+        CHECK_EQ(w->client[1].rtp, 0);
+        CHECK(w->client[0].keys > 0 && w->client[0].keys < 6);
+        world_show(w, 0, up, &s, true);
+        for (int i = 0; i < 60; i++) {
+            world_run(w, LK_MSEC(33));
+            world_show(w, 0, up, &s, false);
+        }
+        world_run(w, LK_MSEC(100));
+        unsigned keys = w->client[0].keys;
+        CHECK_EQ(w->client[1].rtp, 61);
+        CHECK(!w->client[1].heard[29] && w->client[1].heard[30]);
+        CHECK(w->client[1].gaps == 0 && w->client[1].picture_gaps == 0);
+        CHECK_EQ(lk_down_quality(down), 0);
+        lk_pc_request_key(w->client[1].pc, w->now, 0);
+        world_drain(w);
+        world_run(w, LK_MSEC(100));
+        CHECK_EQ(w->client[0].keys, keys + 1); /* the subscriber's wish goes up */
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
+LK_TEST(what_is_lost_on_either_way_is_sent_again)
+{
+    world *w = &town;
+    world_stream s = {.tag = 1};
+    uint32_t up = 0;
+    lk_down *down = NULL;
+    if (watch(w, env, &up, &down)) {
+        world_show(w, 0, up, &s, true);
+        world_run(w, LK_MSEC(100));
+        w->lose_every = 10;
+        for (int i = 0; i < 300; i++) {
+            world_run(w, LK_MSEC(20));
+            world_show(w, 0, up, &s, false);
+        }
+        w->lose_every = 0;
+        for (int i = 0; i < 20; i++) {
+            world_run(w, LK_MSEC(20));
+            world_show(w, 0, up, &s, false);
+        }
+        world_run(w, LK_SEC(2));
+        CHECK_EQ(world_heard(&w->client[1], 0, 321), 321);
+        CHECK_EQ(w->client[1].picture_gaps, w->client[1].picture_gaps);
+        lk_hub_stats t;
+        lk_hub_get_stats(w->hub, &t);
+        CHECK(t.resent > 10 && t.resent < 120);
+        CHECK(t.nacks_sent > 0);
+        CHECK_EQ(w->client[1].ts_back, 0);
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
+LK_TEST(layers_change_at_key_frames_and_nobody_sees_the_seam)
+{
+    world *w = &town;
+    lk_down *down = NULL;
+    uint32_t up = 0, slot = 0;
+    world_stream s[3] = {{.ssrc = 11, .seq = 65500, .ts = 100000, .picture = 1, .tl0 = 1, .tag = 1, .rid = "q"},
+                         {.ssrc = 22, .seq = 200, .ts = 7000000, .picture = 900, .tl0 = 90, .tag = 2, .rid = "h", .number = 1000},
+                         {.ssrc = 33, .seq = 300, .ts = 4000000000u, .picture = 32760, .tl0 = 250, .tag = 3, .rid = "f", .number = 2000}};
+    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
+        world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
+        world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_s", &down) &&
+        world_offer(w, 1, NULL)) {
+        world_client *c = &w->client[1];
+        lk_up_layer layers[LK_UP_LAYERS_MAX];
+        CHECK(strstr(w->answer.p ? w->answer.p : "", "a=ssrc-group:FID") != NULL);
+        CHECK_EQ(lk_up_layers(w->up[0], layers), 3);
+        CHECK_STR(layers[0].rid, "q");
+        CHECK_STR(layers[2].rid, "f");
+        CHECK_EQ(w->wanted, 2);
+        static const int qualities[] = {2, 0, 1, 2, 0, 2};
+        for (int round = 0; round < 6; round++) {
+            lk_down_set(down, w->now, &(lk_down_settings){.quality = (uint8_t)qualities[round]});
+            world_drain(w);
+            CHECK_EQ(w->wanted, qualities[round]);
+            for (int i = 0; i < 30; i++) {
+                for (int k = 0; k < 3; k++) {
+                    if (i == 1)
+                        world_report_layer(w, 0, &s[k]);
+                    world_show_layer(w, 0, "0", &s[k], i == 10);
+                    if (round == 1)
+                        s[k].rid = NULL; /* the source is known by now */
+                }
+                world_run(w, LK_MSEC(33));
+            }
+            CHECK_EQ(lk_down_quality(down), qualities[round]);
+            CHECK_EQ(c->layer, qualities[round] + 1);
+        }
+        world_run(w, LK_MSEC(200));
+        CHECK_EQ(lk_up_layers(w->up[0], layers), 3);
+        CHECK(layers[0].ssrc == 11 && layers[2].ssrc == 33 && layers[1].active);
+        CHECK_EQ(c->switches, 5);
+        CHECK(c->gaps == 0 && c->ts_back == 0 && c->picture_gaps == 0 && c->late == 0);
+        CHECK(c->rtp >= 6 * 30 - 11 && c->rtp <= 6 * 30);
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
+LK_TEST(forwarding_allocates_nothing_once_it_runs)
+{
+    world *w = &town;
+    world_stream s = {.tag = 1};
+    uint32_t up = 0;
+    lk_down *down = NULL;
+    if (watch(w, env, &up, &down)) {
+        world_show(w, 0, up, &s, true);
+        uint8_t payload[200], packet[1500];
+        lk_pc *pc = w->client[0].pc;
+        s.ssrc = lk_pc_sect_at(pc, 0)->sender->ssrc;
+        world_run(w, LK_SEC(1));
+        s.seq = (uint16_t)(lk_pc_sect_at(pc, 0)->sender->seq);
+        size_t before = 0, forwarded = 0;
+        for (int i = 0; i < 2000; i++) { /* past two seconds, the age at which the cache lets go */
+            lk_sfu_packet out[16];
+            size_t len = world_picture(&s, payload, i % 100 == 0), total;
+            lk_wr at = lk_wr_of(packet, sizeof packet);
+            lk_rtp_write_header(&at, 96, true, s.seq++, s.ts += 300, s.ssrc, NULL, 0);
+            lk_wr_put(&at, payload, len);
+            total = at.len;
+            if (!CHECK_OK(lk_srtp_protect_rtp(&pc->transport.srtp_tx, packet, &total, sizeof packet)))
+                break;
+            w->now += LK_MSEC(3);
+            if (i == 1500)
+                before = lk_test_alloc_count();
+            const lk_sfu_packet in = {.d = {w->address, w->client[0].address, packet, total}};
+            (void)lk_hub_input(w->hub, w->now, &in);
+            for (size_t n; (n = lk_hub_poll_tx(w->hub, w->now, out, LK_LEN(out))) > 0;)
+                forwarded += n;
+        }
+        CHECK(forwarded >= 2000);
+        CHECK_EQ(lk_test_alloc_count() - before, 0);
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
+LK_TEST(a_subscriber_is_offered_its_tracks_and_channels_of_ours)
+{
+    world *w = &town;
+    uint32_t up = 0;
+    lk_down *down = NULL;
+    /* 0 publishes on a connection it offers, 1 subscribes on one we offer. */
+    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_AUDIO, LK_PC_SENDONLY, "cid-a", &up) && world_offer(w, 0, NULL) &&
+        world_connect(w, 0)) {
+        world_client *c = &w->client[1];
+        lk_peer_free(c->peer);
+        c->peer = NULL;
+        bool ok = CHECK_OK(lk_peer_new(&c->peer, w->hub, &(lk_peer_config){.user = c, .offers = true, .open_channels = true}, w->now));
+        for (int round = 0; ok && round < 2; round++) {
+            if (round == 1)
+                ok = world_subscribe(w, 1, w->up[0], "TR_a", &down);
+            lk_text_clear(&w->offer);
+            lk_text_clear(&w->answer);
+            ok = ok && CHECK(lk_peer_needs_negotiation(c->peer)) && CHECK_OK(lk_peer_create_offer(c->peer, w->now, &w->offer)) &&
+                 CHECK(lk_peer_offer_outstanding(c->peer)) && CHECK_EQ(lk_peer_create_offer(c->peer, w->now, &w->answer), LK_ERR_STATE) &&
+                 CHECK_OK(lk_pc_accept_offer(c->pc, w->now, w->offer.p, w->offer.len, &w->answer, &w->why)) &&
+                 CHECK_OK(lk_peer_set_answer(c->peer, w->now, w->answer.p, w->answer.len, &w->why));
+            if (ok && round == 0)
+                ok = world_connect(w, 1);
+        }
+        if (ok) {
+            world_run(w, LK_MSEC(300));
+            CHECK(!lk_peer_needs_negotiation(c->peer));
+            CHECK_EQ(c->channels_open, 3);
+            CHECK(lk_peer_channel_open(c->peer, LK_PEER_RELIABLE) && lk_peer_channel_open(c->peer, LK_PEER_DATA_TRACK));
+            CHECK_EQ(w->bound, 1);
+            CHECK_STR(lk_down_mid(down), "1");
+            world_say(w, 0, up, 0, 50);
+            world_run(w, LK_MSEC(100));
+            CHECK_EQ(c->rtp, 50);
+            CHECK_STR(c->track, "TR_a");
+            CHECK_OK(lk_peer_send(c->peer, w->now, LK_PEER_RELIABLE, (const uint8_t *)"hello", 5));
+            world_drain(w);
+            world_run(w, LK_MSEC(100));
+            CHECK_EQ(c->messages, 1);
+            CHECK_MEM(c->message, c->message_len, "hello", 5);
+        }
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
+LK_TEST(channels_of_the_client_are_known_by_their_label)
+{
+    world *w = &town;
+    uint32_t up = 0, reliable = 0, other = 0;
+    if (world_open(w, env, 1, false) && world_add(w, 0, LK_MEDIA_KIND_AUDIO, LK_PC_SENDONLY, "cid-a", &up) &&
+        CHECK_OK(lk_pc_add_channel(w->client[0].pc, &(lk_pc_channel){.label = "_reliable"}, &reliable)) &&
+        CHECK_OK(lk_pc_add_channel(w->client[0].pc, &(lk_pc_channel){.label = "mine"}, &other)) && world_offer(w, 0, NULL) && world_connect(w, 0)) {
+        CHECK_EQ(w->hub_channels, 2);
+        CHECK_EQ(lk_peer_send(w->client[0].peer, w->now, LK_PEER_LOSSY, (const uint8_t *)"x", 1), LK_ERR_STATE);
+        CHECK_OK(lk_pc_send_data(w->client[0].pc, w->now, other, (const uint8_t *)"abc", 3, 0));
+        world_drain(w);
+        world_run(w, LK_MSEC(100));
+        CHECK(w->hub_messages == 1 && w->channel == LK_PEER_OTHER);
+        CHECK_OK(lk_pc_send_data(w->client[0].pc, w->now, reliable, (const uint8_t *)"abc", 3, 0));
+        world_drain(w);
+        world_run(w, LK_MSEC(100));
+        CHECK(w->hub_messages == 2 && w->channel == LK_PEER_RELIABLE);
+    }
+    world_close(w);
+}
+
+LK_TEST(a_track_that_ends_frees_its_section_and_its_downs_fall_silent)
+{
+    world *w = &town;
+    uint32_t up = 0, slot = 0;
+    lk_down *down = NULL, *next = NULL;
+    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_AUDIO, LK_PC_SENDONLY, "one", &up) &&
+        world_add(w, 1, LK_MEDIA_KIND_AUDIO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, NULL) && world_connect(w, 0) &&
+        world_offer(w, 1, NULL) && world_connect(w, 1) && world_subscribe(w, 1, w->up[0], "TR_1", &down) && world_offer(w, 1, NULL)) {
+        world_say(w, 0, up, 0, 10);
+        CHECK_OK(lk_pc_set_direction(w->client[0].pc, up, LK_PC_INACTIVE));
+        if (world_offer(w, 0, NULL)) {
+            CHECK_EQ(w->up_ended, 1);
+            lk_up_free(w->up[0]);
+            w->ups = 0;
+            CHECK(lk_down_up(down) == NULL);
+            lk_down_free(down);
+            down = NULL;
+            world_offer(w, 1, NULL);
+            CHECK_EQ(w->client[1].tracks_off, 1);
+            if (world_add(w, 0, LK_MEDIA_KIND_AUDIO, LK_PC_SENDONLY, "two", &up) && world_offer(w, 0, NULL) && CHECK_EQ(w->ups, 1) &&
+                world_subscribe(w, 1, w->up[0], "TR_2", &next)) {
+                CHECK_STR(lk_up_cid(w->up[0]), "two");
+                CHECK_EQ(lk_peer_sections_missing(w->client[1].peer, LK_MEDIA_KIND_AUDIO), 0); /* the old one is free */
+                if (world_offer(w, 1, NULL)) {
+                    world_say(w, 0, up, 100, 10);
+                    world_run(w, LK_MSEC(100));
+                    CHECK_EQ(world_heard(&w->client[1], 100, 10), w->client[1].red ? 0 : 10);
+                    CHECK_EQ(w->client[1].tracks_on, 2);
+                    CHECK_STR(w->client[1].track, "TR_2");
+                }
+                lk_down *third = NULL;
+                if (world_subscribe(w, 1, w->up[0], "TR_3", &third))
+                    CHECK_EQ(lk_peer_sections_missing(w->client[1].peer, LK_MEDIA_KIND_AUDIO), 1);
+                lk_down_free(third);
+            }
+        }
+    }
+    lk_down_free(next);
+    lk_down_free(down);
+    world_close(w);
+}
+
+LK_TEST(strangers_get_no_answer)
+{
+    world *w = &town;
+    lk_sfu_packet out[4];
+    if (world_open(w, env, 1, false)) {
+        static const uint8_t junk[][20] = {{0x80, 96, 0, 1}, {0x16, 0xfe, 0xfd}, {0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, {0xff}};
+        for (size_t i = 0; i < LK_LEN(junk); i++) {
+            const lk_sfu_packet in = {.d = {w->address, lk_addr_v4(10, 9, 9, 9, 9), junk[i], sizeof junk[i]}};
+            CHECK(!lk_hub_input(w->hub, w->now, &in));
+        }
+        lk_hub_stats t;
+        lk_hub_get_stats(w->hub, &t);
+        CHECK_EQ(t.stray, LK_LEN(junk));
+        while (lk_hub_poll_tx(w->hub, w->now, out, LK_LEN(out)) > 0)
+            CHECK(false);
+        CHECK_EQ(lk_peer_accept_offer(w->client[0].peer, w->now, "v=0\r\n", 5, &w->answer, &w->why), LK_ERR_WIRE);
+        CHECK_EQ(lk_peer_accept_offer(w->client[0].peer, w->now, "nonsense", 8, &w->answer, &w->why), LK_ERR_WIRE);
+        CHECK_EQ(lk_peer_create_offer(w->client[0].peer, w->now, &w->answer), LK_ERR_STATE);
+    }
+    world_close(w);
+}

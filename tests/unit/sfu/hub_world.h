@@ -313,3 +313,95 @@ static inline unsigned world_heard(const world_client *c, unsigned first, unsign
         n += c->heard[i];
     return n;
 }
+
+/* ---- pictures: VP8 payloads with all identifiers, a number and the tag of their layer ---- */
+
+typedef struct world_stream {
+    uint32_t ssrc, ts;
+    uint16_t seq, picture;
+    uint8_t tl0, key_index, tag, tid;
+    const char *rid; /* sent with the MID while not NULL */
+    unsigned number;
+} world_stream;
+
+static inline size_t world_picture(world_stream *s, uint8_t *out, bool key)
+{
+    const uint8_t head[] = {0x90, 0xf0, (uint8_t)(0x80 | (s->picture >> 8 & 0x7f)), (uint8_t)s->picture, s->tl0,
+                            (uint8_t)(s->tid << 6 | (s->tid ? 0x20 : 0) | (s->key_index & 0x1f)), (uint8_t)(key ? 0 : 1)};
+    memset(out, 0, 200);
+    memcpy(out, head, sizeof head);
+    lk_put_u16(out + 7, (uint16_t)s->number++);
+    out[9] = s->tag;
+    s->picture++;
+    s->tl0 = (uint8_t)(s->tl0 + (s->tid == 0));
+    s->key_index = (uint8_t)(s->key_index + key);
+    return 200;
+}
+
+/* One frame in one packet through the client's connection. */
+static inline void world_show(world *w, size_t i, uint32_t section, world_stream *s, bool key)
+{
+    uint8_t payload[200];
+    size_t len = world_picture(s, payload, key);
+    const lk_pc_media m = {.payload = payload, .len = len, .ts = s->ts, .marker = true};
+    s->ts += 3000;
+    CHECK_OK(lk_pc_send(w->client[i].pc, w->now, section, &m));
+    world_drain(w);
+}
+
+/* The same laid on the wire by hand, as a layer of simulcast: extensions MID 4 and RID 10. */
+static inline void world_show_layer(world *w, size_t i, const char *mid, world_stream *s, bool key)
+{
+    uint8_t packet[1500], payload[200];
+    lk_pc *pc = w->client[i].pc;
+    size_t len = world_picture(s, payload, key), total;
+    const lk_rtp_ext_out ext[] = {{4, (uint8_t)strlen(mid), (const uint8_t *)mid}, {10, (uint8_t)(s->rid ? strlen(s->rid) : 1), (const uint8_t *)s->rid}};
+    lk_wr at = lk_wr_of(packet, sizeof packet);
+    lk_rtp_write_header(&at, 96, true, s->seq++, s->ts, s->ssrc, ext, s->rid ? 2 : 0);
+    lk_wr_put(&at, payload, len);
+    total = at.len;
+    s->ts += 3000;
+    if (CHECK_OK(lk_srtp_protect_rtp(&pc->transport.srtp_tx, packet, &total, sizeof packet)))
+        world_put(w, (int)i, -1, packet, total);
+    world_drain(w);
+}
+
+/* A sender report of a layer: the clocks of all layers meet at that instant. */
+static inline void world_report_layer(world *w, size_t i, const world_stream *s)
+{
+    uint8_t packet[200];
+    lk_wr at = lk_wr_of(packet, sizeof packet);
+    const lk_rtcp_sender_info info = {lk_ntp_from_unix_usec(1600000000000000 + w->now), s->ts, 0, 0};
+    lk_rtcp_write_sr(&at, s->ssrc, &info, NULL, 0);
+    size_t total = at.len;
+    if (CHECK_OK(lk_srtp_protect_rtcp(&w->client[i].pc->transport.srtp_tx, packet, &total, sizeof packet)))
+        world_put(w, (int)i, -1, packet, total);
+    world_drain(w);
+}
+
+/* What a client with three layers writes instead of its one source. */
+static inline void world_simulcast(lk_text *sdp)
+{
+    static char text[1u << 16];
+    static const char lines[] = "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+                                "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n";
+    size_t len = 0;
+    bool video = false;
+    lk_str rest = {sdp->p, sdp->len};
+    while (rest.len && len + 512 < sizeof text) {
+        lk_str line = lk_str_cut(&rest, '\n');
+        if (lk_str_starts(line, "m="))
+            video = lk_str_starts(line, "m=video");
+        if (video && lk_str_starts(line, "a=ssrc"))
+            continue;
+        memcpy(text + len, line.p, line.len);
+        len += line.len;
+        text[len++] = '\n';
+        if (video && lk_str_starts(line, "a=mid:")) {
+            memcpy(text + len, lines, sizeof lines - 1);
+            len += sizeof lines - 1;
+        }
+    }
+    lk_text_clear(sdp);
+    lk_text_put(sdp, text, len);
+}
