@@ -41,6 +41,8 @@ NIGHTLY = [
     ("simulator, many seeds", [SIM, "--seeds", "200", "--jobs", "2"]),
     ("simulator, 100,000 storms", [SIM, "--scenario", "storm", "--seeds", "100000", "--jobs", "2", "--quiet"]),
     ("simulator, a day of one call", [SIM, "--scenario", "long_call", "--seed", "1", "--span", "86400000"]),
+    ("a thousand calls", [PYTHON, "tests/ffi/endurance.py", "--cycles", "1000"]),
+    ("abuse, all of it", [PYTHON, "tests/ffi/abuse.py"]),
     ("build with sanitizers", ["tools/build.sh", "asan"]),
     ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),

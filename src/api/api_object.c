@@ -1,33 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <stdlib.h>
-
 #include "api/api.h"
+#include "io/loop.h"
 
-static void *c_alloc(void *ctx, size_t size)
-{
-    LK_UNUSED(ctx);
-    return malloc(size);
-}
-
-static void *c_resize(void *ctx, void *p, size_t old_size, size_t new_size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(old_size);
-    return realloc(p, new_size);
-}
-
-static void c_release(void *ctx, void *p, size_t size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(size);
-    free(p);
-}
-
-static const lk_mem c_mem = {NULL, c_alloc, c_resize, c_release};
-static lk_env memory = {.mem = &c_mem};
+static lk_env memory = {.mem = &lk_mem_production};
 
 const lk_env *api_env(void) { return &memory; }
-void api_set_mem(const lk_mem *mem) { memory.mem = mem ? mem : &c_mem; }
+void api_set_mem(const lk_mem *mem) { memory.mem = mem ? mem : &lk_mem_production; }
 void *api_alloc0(size_t size) { return lk_alloc0(&memory, size); }
 void api_release(void *p, size_t size) { lk_release(&memory, p, size); }
 

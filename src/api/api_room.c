@@ -760,6 +760,13 @@ void lk_room_unref(lk_room *room) { api_user_unref(room); }
 void *lk_room_user_data(const lk_room *room) { return room ? room->options.user_data : NULL; }
 lk_runtime *lk_room_runtime(const lk_room *room) { return room ? room->o.rt : NULL; }
 
+/* Copying the token leaves pieces of it in wide registers, and what is called next may save those on this thread's stack. */
+static __attribute__((noinline)) void wipe_stack(void)
+{
+    uint8_t below[16384];
+    explicit_bzero(below, sizeof below);
+}
+
 lk_err lk_room_connect(lk_op *op, lk_room *room, const char *url, const char *token,
                        const lk_op_options *how)
 {
@@ -784,6 +791,7 @@ lk_err lk_room_connect(lk_op *op, lk_room *room, const char *url, const char *to
         cmd->text = api_cmd_text(cmd, url);
         cmd->text2 = api_cmd_text(cmd, token);
         err = finish(op, cmd, !cmd->text || !cmd->text2);
+        wipe_stack();
     }
     if (err != LK_OK) {
         pthread_mutex_lock(&room->lock);

@@ -33,8 +33,6 @@ void api_cmd_free(api_cmd *cmd)
 {
     if (!cmd)
         return;
-    if (cmd->text2) /* the token */
-        memset((char *)(uintptr_t)cmd->text2, 0, strlen(cmd->text2));
     api_unref(cmd->stream);
     api_unref(cmd->source);
     api_unref(cmd->video_source);
@@ -173,7 +171,7 @@ void api_shell_stop(lk_runtime *rt)
     pthread_mutex_lock(&rt->lock);
     api_shell *shell = rt->shell;
     pthread_mutex_unlock(&rt->lock);
-    if (!shell) {
+    if (!shell || lk_loop_is_halted()) {
         pthread_mutex_unlock(&rt->start_lock);
         return;
     }

@@ -13,18 +13,22 @@ static void *c_alloc(void *ctx, size_t size)
     return malloc(size);
 }
 
-static void *c_resize(void *ctx, void *p, size_t old_size, size_t new_size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(old_size);
-    return realloc(p, new_size);
-}
-
+/* Wiped: requests and events hold tokens. */
 static void c_release(void *ctx, void *p, size_t size)
 {
     LK_UNUSED(ctx);
-    LK_UNUSED(size);
+    explicit_bzero(p, size);
     free(p);
+}
+
+static void *c_resize(void *ctx, void *p, size_t old_size, size_t new_size)
+{
+    void *moved = malloc(new_size);
+    if (moved) {
+        memcpy(moved, p, LK_MIN(old_size, new_size));
+        c_release(ctx, p, old_size);
+    }
+    return moved;
 }
 
 void ffi_build_init(ffi_build *b)

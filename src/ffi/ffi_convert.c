@@ -198,6 +198,11 @@ bool ffi_do_push_sox_resampler(ffi_call *c, const Livekit__Proto__PushSoxResampl
         ffi_converter_unref(soxr);
         return ffi_reject(c, "data_ptr is null");
     }
+    if (m->size > LK_FFI_REQUEST_MAX) { /* it is worked off in this call, and the output is as large again */
+        ffi_converter_unref(soxr);
+        r->error = TEXT("no more than 64 MiB at once");
+        return true;
+    }
     size_t samples = m->size / (sizeof *out * soxr->num_channels);
     pthread_mutex_lock(&soxr->lock);
     lk_err err = samples ? push(soxr, (const int16_t *)(uintptr_t)m->data_ptr, samples, &out, &bytes) : LK_OK;

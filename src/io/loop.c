@@ -26,26 +26,6 @@ int64_t lk_clock_unix_usec(void)
     return LK_SEC(t.tv_sec) + t.tv_nsec / 1000;
 }
 
-static void *malloc_alloc(void *ctx, size_t size)
-{
-    LK_UNUSED(ctx);
-    return malloc(size);
-}
-
-static void *malloc_resize(void *ctx, void *p, size_t old_size, size_t new_size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(old_size);
-    return realloc(p, new_size);
-}
-
-static void malloc_release(void *ctx, void *p, size_t size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(size);
-    free(p);
-}
-
 static void *find_symbol(const char *library, const char *name)
 {
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
@@ -54,10 +34,9 @@ static void *find_symbol(const char *library, const char *name)
 
 void lk_env_production(lk_env *out, const lk_log_sink *log)
 {
-    static const lk_mem mem = {NULL, malloc_alloc, malloc_resize, malloc_release};
     static const lk_rng rng = {NULL, lk_crypto_fill};
     static const char *broken; /* the first failed assertion of the process */
-    *out = (lk_env){.mem = &mem, .rng = &rng, .log = log, .sym = find_symbol, .broken = &broken};
+    *out = (lk_env){.mem = &lk_mem_production, .rng = &rng, .log = log, .sym = find_symbol, .broken = &broken};
 }
 
 const char *lk_env_proxy(const char *upper, const char *lower)
@@ -275,15 +254,17 @@ lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *confi
     }
     uv_prepare_start(&loop->flush, on_flush);
     uv_unref((uv_handle_t *)&loop->flush);
-    lk_crypto_outlive_exit(); /* a program may end while rooms are open */
-    if (lk_io_thread(&loop->thread, "lk-loop", loop_main, loop) != 0) {
+    bool may = lk_io_exit_add(loop);
+    if (!may || lk_io_thread(&loop->thread, "lk-loop", loop_main, loop) != 0) {
+        if (may)
+            lk_io_exit_remove(loop);
         uv_close((uv_handle_t *)&loop->wake, NULL);
         uv_close((uv_handle_t *)&loop->clock, NULL);
         uv_close((uv_handle_t *)&loop->flush, NULL);
         uv_run(&loop->uv, UV_RUN_DEFAULT);
         uv_loop_close(&loop->uv);
         free_loop(loop);
-        return LK_ERR_NOMEM;
+        return may ? LK_ERR_NOMEM : LK_ERR_CLOSED;
     }
     *out = loop;
     return LK_OK;
@@ -308,12 +289,13 @@ static void on_stop(lk_task *task, lk_usec now)
 
 void lk_loop_free(lk_loop *loop)
 {
-    if (!loop)
+    if (!loop || !lk_io_exit_ending(loop))
         return;
     lk_io_workers_stop(loop); /* their results are posted before the stop */
     stop_request stop = {{NULL, on_stop}, loop};
     lk_loop_post(loop, &stop.task);
     pthread_join(loop->thread, NULL);
+    lk_io_exit_remove(loop);
     while (run_mail(loop)) { /* posts that raced with the stop */
     }
     uv_run(&loop->uv, UV_RUN_NOWAIT);
@@ -338,10 +320,14 @@ static void *worker_main(void *arg)
     lk_loop *loop = (lk_loop *)arg;
     pthread_mutex_lock(&loop->lock);
     for (;;) {
-        while (loop->jobs.count == 0 && !loop->workers_stop) {
+        while (loop->jobs.count == 0 && !loop->workers_stop && !loop->workers_halt) {
             loop->worker_idle++;
             pthread_cond_wait(&loop->has_job, &loop->lock);
             loop->worker_idle--;
+        }
+        if (loop->workers_halt) {
+            pthread_mutex_unlock(&loop->lock);
+            lk_io_exit_stand(loop);
         }
         lk_link *link = lk_list_pop(&loop->jobs);
         if (!link)
@@ -365,7 +351,7 @@ lk_err lk_loop_submit(lk_loop *loop, lk_job *job, void (*done)(lk_job *, lk_usec
     lk_err err = LK_OK;
     job->carried = done;
     pthread_mutex_lock(&loop->lock);
-    bool need = loop->jobs.count >= loop->worker_idle && loop->worker_count < loop->worker_max;
+    bool need = loop->jobs.count >= loop->worker_idle && loop->worker_count < loop->worker_max && !loop->workers_halt;
     if (need && lk_io_thread(&loop->workers[loop->worker_count], "lk-work", worker_main, loop) == 0)
         loop->worker_count++;
     if (loop->worker_count == 0) {
@@ -386,6 +372,16 @@ void lk_io_workers_stop(lk_loop *loop)
     pthread_mutex_unlock(&loop->lock);
     for (unsigned i = 0; i < loop->worker_count; i++)
         pthread_join(loop->workers[i], NULL);
+}
+
+unsigned lk_io_workers_halt(lk_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    loop->workers_halt = true;
+    unsigned count = loop->worker_count;
+    pthread_cond_broadcast(&loop->has_job);
+    pthread_mutex_unlock(&loop->lock);
+    return count;
 }
 
 /* ---- addresses -------------------------------------------------------------------------------------- */

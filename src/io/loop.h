@@ -14,14 +14,20 @@
 
 typedef struct lk_loop lk_loop;
 
+/* malloc; wiped when given back. Any thread. */
+extern const lk_mem lk_mem_production;
+
 typedef struct lk_loop_config {
     const char *dns_servers; /* "127.0.0.1:5353,..." for tests; NULL: the system's */
 } lk_loop_config;
 
-/* Starts the thread "lk-loop". NOMEM, INTERNAL. */
+/* Starts the thread "lk-loop". NOMEM, INTERNAL; CLOSED while the process ends. */
 LK_NODISCARD lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *config);
-/* Runs what is posted, closes everything, joins loop and workers. Not from the loop thread. LK_BLOCKS. */
+/* Runs what is posted, closes everything, joins loop and workers. Not from the loop thread. Nothing while the process
+ * ends: the loop stands still then. LK_BLOCKS. */
 void lk_loop_free(lk_loop *loop);
+/* exit() has begun: every loop stands still, posts are not run, and what a loop used has to be left as it is. */
+bool lk_loop_is_halted(void);
 bool lk_loop_is_current(const lk_loop *loop);
 const lk_env *lk_loop_env(const lk_loop *loop);
 

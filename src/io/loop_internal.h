@@ -37,13 +37,26 @@ struct lk_loop {
     lk_list jobs;
     pthread_t workers[4];
     unsigned worker_count, worker_max, worker_idle;
-    bool workers_stop;
+    bool workers_stop, workers_halt;
+    /* the end of the process, exit.c */
+    lk_link alive;
+    lk_task halt;
+    unsigned standing, expected;
+    bool ending; /* lk_loop_free has begun */
 };
 
 void lk_io_dns_close(lk_loop *loop);
 void lk_io_udp_flush(lk_loop *loop);
 void lk_io_udp_release(lk_loop *loop);
 void lk_io_workers_stop(lk_loop *loop);
+/* No job begins any more; how many workers will come to lk_io_exit_stand. */
+unsigned lk_io_workers_halt(lk_loop *loop);
+/* Before its thread starts; false: the process is ending. */
+bool lk_io_exit_add(lk_loop *loop);
+/* Before its thread is stopped; false: the process is ending, the loop stands still and is not to be waited for. */
+bool lk_io_exit_ending(lk_loop *loop);
+void lk_io_exit_remove(lk_loop *loop);
+void lk_io_exit_stand(lk_loop *loop); /* a worker has seen workers_halt; does not return */
 socklen_t lk_io_to_sockaddr(const lk_addr *a, struct sockaddr_storage *out);
 bool lk_io_from_sockaddr(lk_addr *out, const struct sockaddr *sa);
 /* Thread with a name, a modest stack, and all signals blocked: they belong to the user's threads. */

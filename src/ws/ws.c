@@ -11,6 +11,7 @@
 
 #define HEAD_MAX 16384
 #define FRAGMENTS_MAX 1024
+#define FRAME_HEAD_MAX 14
 #define UNSENT_MAX (8u << 20)
 #define EVENTS_MAX 1024
 #define KEY_TEXT_LEN 24
@@ -41,8 +42,10 @@ struct lk_ws {
     bool in_value, upgraded, response_done;
     lk_text body;
     wslay_event_context_ptr ws;
-    lk_bytes plain; /* input wslay reads from */
+    lk_bytes plain;  /* input wslay reads from */
+    lk_text message; /* what has come of one: kept here, as wslay gives its memory back unwiped */
     unsigned fragments;
+    bool in_control; /* the frame that comes in */
     lk_queue events;
     lk_bytes event_data; /* owned; given with the last event */
     bool ended, told;    /* CLOSED or FAILED is in `last`; has been given */
@@ -262,6 +265,7 @@ static ssize_t ws_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, in
     lk_ws *w = (lk_ws *)user;
     LK_UNUSED(flags);
     if (w->plain.len == 0 || w->ended) {
+        lk_secure_zero(buf, len); /* its buffer is given back as it is, and what came before may be a password */
         wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
         return -1;
     }
@@ -291,11 +295,20 @@ static void ws_frame_start(wslay_event_context_ptr ctx, const struct wslay_event
 {
     lk_ws *w = (lk_ws *)user;
     LK_UNUSED(ctx);
-    if (arg->opcode & 8)
+    w->in_control = (arg->opcode & 8) != 0;
+    if (w->in_control)
         return;
     w->fragments = arg->opcode == WSLAY_CONTINUATION_FRAME ? w->fragments + 1 : 1;
     if (w->fragments > FRAGMENTS_MAX)
         fail(w, LK_ERR_LIMIT, "a message in more than 1024 fragments from ", "");
+}
+
+static void ws_chunk(wslay_event_context_ptr ctx, const struct wslay_event_on_frame_recv_chunk_arg *arg, void *user)
+{
+    lk_ws *w = (lk_ws *)user;
+    LK_UNUSED(ctx);
+    if (!w->in_control)
+        lk_text_put(&w->message, (const char *)arg->data, arg->data_length);
 }
 
 static void ws_message(wslay_event_context_ptr ctx, const struct wslay_event_on_msg_recv_arg *arg, void *user)
@@ -304,7 +317,12 @@ static void ws_message(wslay_event_context_ptr ctx, const struct wslay_event_on_
     LK_UNUSED(ctx);
     if (arg->opcode == WSLAY_TEXT_FRAME || arg->opcode == WSLAY_BINARY_FRAME) {
         lk_ws_event ev = {.type = LK_WS_EV_MESSAGE, .binary = arg->opcode == WSLAY_BINARY_FRAME};
-        push_data_event(w, ev, arg->msg, arg->msg_length);
+        if (w->message.bad)
+            fail(w, LK_ERR_NOMEM, "no memory for a message of ", "");
+        else
+            push_data_event(w, ev, w->message.p, w->message.len);
+        lk_text_deinit(&w->message);
+        lk_text_init(&w->message, w->env, LK_WS_MESSAGE_MAX);
     } else if (arg->opcode == WSLAY_CONNECTION_CLOSE) {
         w->close_code = arg->status_code ? arg->status_code : 1005;
     }
@@ -312,7 +330,8 @@ static void ws_message(wslay_event_context_ptr ctx, const struct wslay_event_on_
 
 static const struct wslay_event_callbacks callbacks = {
     .recv_callback = ws_recv, .send_callback = ws_send_cb, .genmask_callback = ws_mask,
-    .on_frame_recv_start_callback = ws_frame_start, .on_msg_recv_callback = ws_message};
+    .on_frame_recv_start_callback = ws_frame_start, .on_frame_recv_chunk_callback = ws_chunk,
+    .on_msg_recv_callback = ws_message};
 
 static void pump_websocket(lk_ws *w)
 {
@@ -400,6 +419,7 @@ static void open_websocket(lk_ws *w)
         return;
     }
     wslay_event_config_set_max_recv_msg_length(w->ws, LK_WS_MESSAGE_MAX);
+    wslay_event_config_set_no_buffering(w->ws, 1);
     w->phase = PHASE_OPEN;
     push_event(w, &(lk_ws_event){.type = LK_WS_EV_OPEN});
 }
@@ -511,16 +531,39 @@ void lk_ws_start(lk_ws *w)
     after_stream(w);
 }
 
+/* One frame, masked. Not through wslay, which would keep a copy of the message and give it back unwiped. [RFC6455 s5.2] */
+static lk_err send_frame(lk_ws *w, uint8_t opcode, const uint8_t *data, size_t len)
+{
+    size_t cap = FRAME_HEAD_MAX + len;
+    uint8_t *frame = (uint8_t *)lk_alloc(w->env, cap), mask[4];
+    if (!frame)
+        return LK_ERR_NOMEM;
+    lk_wr wr = lk_wr_of(frame, cap);
+    lk_wr_u8(&wr, (uint8_t)(0x80 | opcode));
+    lk_wr_u8(&wr, (uint8_t)(0x80 | (len < 126 ? len : len < 65536 ? 126 : 127)));
+    if (len >= 65536)
+        lk_wr_u64(&wr, len);
+    else if (len >= 126)
+        lk_wr_u16(&wr, (uint16_t)len);
+    lk_err err = w->env->rng->fill(w->env->rng->ctx, mask, sizeof mask);
+    if (err == LK_OK) {
+        lk_wr_put(&wr, mask, sizeof mask);
+        for (size_t i = 0; i < len; i++)
+            frame[wr.len + i] = data[i] ^ mask[i & 3];
+        app_write(w, frame, wr.len + len);
+    }
+    lk_release(w->env, frame, cap);
+    return err;
+}
+
 lk_err lk_ws_send(lk_ws *w, bool binary, const void *data, size_t len)
 {
-    struct wslay_event_msg msg = {binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME, (const uint8_t *)data, len};
     if (w->phase != PHASE_OPEN || wslay_event_get_close_sent(w->ws))
         return LK_ERR_STATE;
     if (!w->out_given && w->out.len + len > UNSENT_MAX)
         return LK_ERR_FULL;
-    if (wslay_event_queue_msg(w->ws, &msg) != 0 || wslay_event_send(w->ws) != 0)
-        return LK_ERR_NOMEM;
-    return w->ended ? LK_ERR_STATE : LK_OK;
+    lk_err err = send_frame(w, binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME, (const uint8_t *)data, len);
+    return err ? err : w->ended ? LK_ERR_STATE : LK_OK;
 }
 
 void lk_ws_close(lk_ws *w, uint16_t code)
@@ -687,6 +730,7 @@ lk_err lk_ws_new(lk_ws **out, const lk_env *env, const lk_ws_config *c)
     lk_text_init(&w->proxy_request, env, HEAD_MAX);
     lk_text_init(&w->out, env, UNSENT_MAX + LK_WS_TARGET_MAX * 2);
     lk_text_init(&w->body, env, LK_WS_BODY_MAX);
+    lk_text_init(&w->message, env, LK_WS_MESSAGE_MAX);
     lk_queue_init(&w->events, env, sizeof(lk_ws_event), EVENTS_MAX);
     lk_err err = compose(w, c);
     if (err == LK_OK && w->tls)
@@ -714,6 +758,7 @@ void lk_ws_free(lk_ws *w)
         lk_secure_zero(w->out.p, w->out.cap);
     lk_text_deinit(&w->out);
     lk_text_deinit(&w->body);
+    lk_text_deinit(&w->message);
     lk_queue_deinit(&w->events);
     if (w->ws)
         wslay_event_context_free(w->ws);

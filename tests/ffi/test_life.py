@@ -45,9 +45,9 @@ lib = raw.Library(raw.path_of("ours"))
     return subprocess.run([sys.executable, "-c", head + textwrap.dedent(code)], capture_output=True, text=True, timeout=seconds)
 
 
-def run(code, seconds=60):
+def run(code, seconds=60, expected=0):
     result = child(code, seconds)
-    assert result.returncode == 0, (result.returncode, result.stdout, result.stderr)
+    assert result.returncode == expected, (result.returncode, result.stdout, result.stderr)
     return result
 
 
