@@ -289,6 +289,8 @@ void lk_estimator_set_demand(lk_estimator *e, lk_usec now, uint64_t bps)
     e->demand_bps = bps;
 }
 
+void lk_estimator_assume(lk_estimator *e, uint64_t bps) { set_target(e, (double)bps); }
+
 void lk_estimator_tick(lk_estimator *e, lk_usec now)
 {
     if (e->remb_bps && now - e->remb_at > REMB_USEC)

@@ -66,6 +66,9 @@ void lk_estimator_report(lk_estimator *e, lk_usec now, uint8_t fraction_lost, lk
 void lk_estimator_remb(lk_estimator *e, lk_usec now, uint64_t bps);
 /* What the application wants to send at most, 0: no limit. Growth far above it is not tried. */
 void lk_estimator_set_demand(lk_estimator *e, lk_usec now, uint64_t bps);
+/* A sender that does not follow the target (it forwards what others encode) says what it is about to send: more than that was
+ * never tried, so the target has to start from there. Both ways. */
+void lk_estimator_assume(lk_estimator *e, uint64_t bps);
 /* Silence of the peer: the target halves every second in which packets leave and nothing is heard. */
 void lk_estimator_tick(lk_estimator *e, lk_usec now);
 lk_usec lk_estimator_deadline(const lk_estimator *e); /* LK_NEVER when nothing waits for feedback */

@@ -245,6 +245,7 @@ struct lk_peer {
     /* sharing out the estimate */
     lk_usec allocate_at, hold_until, tried_at, backoff_usec;
     uint64_t limit_bps; /* 0: no limit */
+    uint64_t expected_bps; /* of the layers chosen, when last looked at */
     int channel_of[LK_PEER_CHANNELS]; /* transport's number, -1 */
 };
 

@@ -192,7 +192,7 @@ LK_TEST(forwarding_allocates_nothing_once_it_runs)
     lk_down *down = NULL;
     if (watch(w, env, &up, &down)) {
         world_show(w, 0, up, &s, true);
-        uint8_t payload[200], packet[1500];
+        uint8_t payload[1100], packet[1500];
         lk_pc *pc = w->client[0].pc;
         s.ssrc = lk_pc_sect_at(pc, 0)->sender->ssrc;
         world_run(w, LK_SEC(1));
@@ -350,5 +350,47 @@ LK_TEST(strangers_get_no_answer)
         CHECK_EQ(lk_peer_accept_offer(w->client[0].peer, w->now, "nonsense", 8, &w->answer, &w->why), LK_ERR_WIRE);
         CHECK_EQ(lk_peer_create_offer(w->client[0].peer, w->now, &w->answer), LK_ERR_STATE);
     }
+    world_close(w);
+}
+
+/* Three layers, each 30 frames a second of one packet: about 70, 130 and 270 kbit/s on the wire. */
+LK_TEST(a_narrow_way_gets_the_layers_it_carries_and_more_when_it_widens)
+{
+    world *w = &town;
+    lk_down *down = NULL;
+    uint32_t up = 0, slot = 0;
+    world_stream s[3] = {{.ssrc = 11, .tag = 1, .rid = "q", .bytes = 220},
+                         {.ssrc = 22, .tag = 2, .rid = "h", .bytes = 470},
+                         {.ssrc = 33, .tag = 3, .rid = "f", .bytes = 1050}};
+    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
+        world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
+        world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_s", &down) &&
+        world_offer(w, 1, NULL)) {
+        world_client *c = &w->client[1];
+        unsigned on[3][4] = {{0}};
+        lk_hub_stats t;
+        uint64_t asked = 0;
+        uint64_t lost[3] = {0};
+        for (int phase = 0; phase < 3; phase++) {
+            static const uint64_t rates[] = {0, 200000, 0};
+            w->rate_bps = rates[phase];
+            w->rate_lost = 0;
+            for (int i = 0; i < 1200; i++) { /* 40 s */
+                lk_hub_get_stats(w->hub, &t);
+                for (int k = 0; k < 3; k++)
+                    world_show_layer(w, 0, "0", &s[k], i == 0 || t.plis_sent != asked);
+                asked = t.plis_sent;
+                world_run(w, LK_MSEC(33));
+                on[phase][c->layer]++;
+            }
+            lost[phase] = w->rate_lost;
+        }
+        CHECK(on[0][3] > 1150);
+        CHECK(on[1][1] + on[1][2] > 800); /* it is tried now and then whether more goes */
+        CHECK(lost[1] < 250);
+        CHECK(on[2][3] > 600);
+        CHECK(c->ts_back == 0 && c->picture_gaps < 60);
+    }
+    lk_down_free(down);
     world_close(w);
 }

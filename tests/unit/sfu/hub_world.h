@@ -46,6 +46,9 @@ typedef struct world {
     size_t clients;
     unsigned lose_every, carried;
     int lose_to; /* only towards that client; -1: everywhere */
+    uint64_t rate_bps; /* of the way to client 1; 0: any. What would wait longer than 300 ms is lost */
+    lk_usec rate_free_at;
+    uint64_t rate_lost;
     world_flying air[WORLD_AIR_MAX];
     size_t air_count;
     lk_text offer, answer;
@@ -149,8 +152,17 @@ static inline void world_put(world *w, int from, int to, const uint8_t *data, si
         return;
     if (!CHECK(w->air_count < WORLD_AIR_MAX) || !CHECK(len <= sizeof w->air[0].data))
         return;
+    lk_usec at = w->now;
+    if (to == 1 && w->rate_bps) {
+        at = LK_MAX(w->now, w->rate_free_at) + (lk_usec)((len + 28) * 8000000 / w->rate_bps);
+        if (at > w->now + LK_MSEC(300)) {
+            w->rate_lost++;
+            return;
+        }
+        w->rate_free_at = at;
+    }
     world_flying *f = &w->air[w->air_count++];
-    f->at = w->now + LK_MSEC(10);
+    f->at = at + LK_MSEC(10);
     f->from = from;
     f->to = to;
     f->len = len;
@@ -317,6 +329,7 @@ static inline unsigned world_heard(const world_client *c, unsigned first, unsign
 /* ---- pictures: VP8 payloads with all identifiers, a number and the tag of their layer ---- */
 
 typedef struct world_stream {
+    size_t bytes; /* of a frame, at most 1,100; 0: 200 */
     uint32_t ssrc, ts;
     uint16_t seq, picture;
     uint8_t tl0, key_index, tag, tid;
@@ -328,20 +341,21 @@ static inline size_t world_picture(world_stream *s, uint8_t *out, bool key)
 {
     const uint8_t head[] = {0x90, 0xf0, (uint8_t)(0x80 | (s->picture >> 8 & 0x7f)), (uint8_t)s->picture, s->tl0,
                             (uint8_t)(s->tid << 6 | (s->tid ? 0x20 : 0) | (s->key_index & 0x1f)), (uint8_t)(key ? 0 : 1)};
-    memset(out, 0, 200);
+    size_t len = s->bytes ? s->bytes : 200;
+    memset(out, 0, len);
     memcpy(out, head, sizeof head);
     lk_put_u16(out + 7, (uint16_t)s->number++);
     out[9] = s->tag;
     s->picture++;
     s->tl0 = (uint8_t)(s->tl0 + (s->tid == 0));
     s->key_index = (uint8_t)(s->key_index + key);
-    return 200;
+    return len;
 }
 
 /* One frame in one packet through the client's connection. */
 static inline void world_show(world *w, size_t i, uint32_t section, world_stream *s, bool key)
 {
-    uint8_t payload[200];
+    uint8_t payload[1100];
     size_t len = world_picture(s, payload, key);
     const lk_pc_media m = {.payload = payload, .len = len, .ts = s->ts, .marker = true};
     s->ts += 3000;
@@ -352,7 +366,7 @@ static inline void world_show(world *w, size_t i, uint32_t section, world_stream
 /* The same laid on the wire by hand, as a layer of simulcast: extensions MID 4 and RID 10. */
 static inline void world_show_layer(world *w, size_t i, const char *mid, world_stream *s, bool key)
 {
-    uint8_t packet[1500], payload[200];
+    uint8_t packet[1500], payload[1100];
     lk_pc *pc = w->client[i].pc;
     size_t len = world_picture(s, payload, key), total;
     const lk_rtp_ext_out ext[] = {{4, (uint8_t)strlen(mid), (const uint8_t *)mid}, {10, (uint8_t)(s->rid ? strlen(s->rid) : 1), (const uint8_t *)s->rid}};
