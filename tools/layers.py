@@ -12,7 +12,7 @@ import sys
 LIBRARIES = {
     "openssl/": "openssl", "uv.h": "uv", "ares.h": "c-ares", "wslay/": "wslay", "http_parser.h": "http-parser",
     "protobuf-c/": "protobuf-c", "jansson.h": "jansson", "yaml.h": "yaml", "opus/": "opus", "soxr.h": "soxr",
-    "vpx/": "vpx", "libyuv": "yuv", "srtp2/": "srtp2",
+    "vpx/": "vpx", "libyuv": "yuv", "zlib.h": "zlib", "srtp2/": "srtp2",
 }
 # What a module below the shell may take from the C library. Above layer 5 all of it is open.
 PURE_C = {"stdbool.h", "stddef.h", "stdint.h", "string.h", "stdarg.h", "limits.h", "math.h", "inttypes.h", "stdlib.h",

@@ -23,6 +23,7 @@ while read -r layer module kind libs; do
         opus) extra="$extra|opus_.*" ;;
         soxr) extra="$extra|soxr_.*" ;;
         yuv) extra="$extra|[A-Z0-9]+(Alpha)?To[A-Z0-9]+|(Copy|Set|Scale)Plane|ARGBShuffle|ARGBExtractAlpha|I420(Scale|Rotate)" ;;
+        zlib) extra="$extra|inflate.*" ;;
         jansson) extra="$extra|json_.*" ;;
         esac
     done

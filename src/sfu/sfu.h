@@ -4,7 +4,7 @@
  * In:      verified tokens with what a client asks for, signal messages, admin requests, datagrams, the passing of time.
  * Out:     signal messages, ends of signal connections, answers to admin requests, datagrams, counters.
  * Owner:   one per loop of a server; a room lives in exactly one. Heap. Loop thread.
- * Limits:  lk_sfu_limits; over one the request is refused with a text, others are unaffected. 256 KiB wait for one connection
+ * Limits:  lk_sfu_limits; over one the request is refused with a text, others are unaffected. 8 MiB wait for one connection
  *          between two drains, then the connection is closed. A connection that does not read is bounded by its shell,
  *          which closes it and says so.
  * Deviates: text frames (protojson) are refused with close code 1003. Participants are announced at once, not each 3 s.
