@@ -52,8 +52,9 @@ typedef struct lk_room_options {
     uint32_t join_retries;       /* 3 further tries, at once, except after a refusal by the server (401, 403) */
     uint32_t connect_timeout_msec; /* 5000 per try, everything included; 100..60000 */
     lk_ice_transport ice_transport;
-    const lk_ice_server *ice_servers; /* ice_server_count of them (<= 16); checked and kept, not used before relays and
-                                       * reflexive candidates are built: only host candidates are gathered */
+    const lk_ice_server *ice_servers; /* ice_server_count of them (<= 16), in the place of those the server names. The first
+                                       * 4 "stun:" urls are asked how we look from outside; "turn:" and "turns:" are not
+                                       * used yet */
     size_t ice_server_count;
     lk_encryption_type encryption; /* NONE; others are not built yet: connect ends with LK_ERR_UNSUPPORTED */
     const char *other_sdks;        /* "": told to the server */

@@ -17,6 +17,13 @@ typedef struct driver_socket {
     lk_addr bound;
 } driver_socket;
 
+/* A name the session asked for. */
+typedef struct driver_lookup {
+    api_driver *driver;
+    lk_lookup *lookup; /* NULL: free */
+    uint32_t question;
+} driver_lookup;
+
 struct api_driver {
     lk_link link; /* in shell->drivers */
     api_shell *shell;
@@ -27,6 +34,7 @@ struct api_driver {
     lk_map streams;                                   /* id -> driver_stream* */
     driver_socket sockets[LK_API_SOCKETS_MAX];
     size_t socket_count;
+    driver_lookup lookups[LK_API_LOOKUPS_MAX];
     lk_op connect_op;
     lk_usec hold_until;
     bool connected; /* the connect succeeded */
@@ -169,6 +177,29 @@ static void udp_send(api_driver *d, const lk_datagram *datagram)
     }
 }
 
+static void on_resolved(void *ctx, lk_usec now, const lk_addr *addresses, size_t count)
+{
+    driver_lookup *l = ctx;
+    l->lookup = NULL;
+    lk_session_resolved(l->driver->session, now, l->question, addresses, count);
+    pump(l->driver, now);
+}
+
+/* Without a free place the name stays unknown, as with a server that is not there. */
+static void resolve(api_driver *d, const lk_session_io *io)
+{
+    for (size_t i = 0; i < LK_LEN(d->lookups); i++) {
+        driver_lookup *l = &d->lookups[i];
+        if (l->lookup)
+            continue;
+        l->driver = d;
+        l->question = io->stream;
+        if (lk_lookup_start(&l->lookup, d->shell->loop, io->host, io->port, on_resolved, l) != LK_OK)
+            l->lookup = NULL;
+        return;
+    }
+}
+
 static void on_job_done(lk_job *job, lk_usec now)
 {
     api_driver *d = job->carrier;
@@ -195,6 +226,9 @@ static void do_io(api_driver *d, const lk_session_io *io, lk_usec now)
     switch (io->kind) {
     case LK_SESSION_IO_DIAL:
         dial(d, io, now);
+        break;
+    case LK_SESSION_IO_RESOLVE:
+        resolve(d, io);
         break;
     case LK_SESSION_IO_STREAM_WRITE: {
         driver_stream *s = lk_map_get(&d->streams, io->stream);
@@ -735,6 +769,8 @@ static void destroy(api_driver *d)
     void *value;
     (void)!lk_timer_set(shell->loop, &d->timer, LK_NEVER);
     udp_close(d);
+    for (size_t i = 0; i < LK_LEN(d->lookups); i++)
+        lk_lookup_cancel(d->lookups[i].lookup);
     for (size_t at = 0; lk_map_next(&d->streams, &at, &key, &value);) {
         driver_stream *s = value;
         lk_tcp_close(s->tcp);

@@ -10,6 +10,7 @@
 #include "ws/ws.h"
 
 #define LK_API_SOCKETS_MAX 64
+#define LK_API_LOOKUPS_MAX 8 /* names a room looks up at once; more stay unknown */
 
 struct api_shell {
     lk_runtime *rt; /* not counted: the runtime outlives its shell */

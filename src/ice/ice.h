@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ice/ice.h - ICE agent for one component: finds and keeps one working address pair. [RFC8445] [RFC8838] [RFC7675]
  *
- * In:      local host addresses, remote credentials and candidates, STUN datagrams, the passing of time.
+ * In:      local host addresses, STUN servers, remote credentials and candidates, STUN datagrams, the passing of time.
  * Out:     STUN datagrams; LK_ICE_EV_CANDIDATE per local candidate, _SELECTED when the pair changes, _STATE.
  * Owner:   embedded by value in lk_pc. Loop thread.
  * Limits:  16 local, 64 signalled and 16 peer-reflexive remote candidates, 100 pairs; more are ignored and counted.
+ *          4 STUN servers, 16 server-reflexive candidates.
  * Deviates: retransmission starts at 50 ms instead of 500 ms [RFC8445 s14.3]: few pairs, and a join waits for it.
  *          The first pair that works is nominated after at most 50 ms, better ones do not replace it.
+ *          STUN servers are asked no more once a pair is selected: what keeps its way open are its own checks.
  */
 #pragma once
 #include "base/lk_base.h"
@@ -20,6 +22,8 @@
 #define LK_ICE_PRFLX_MAX 16
 #define LK_ICE_PAIRS_MAX 100
 #define LK_ICE_CANDIDATE_LINE_MAX 512
+#define LK_ICE_SERVERS_MAX 4
+#define LK_ICE_SRFLX_MAX 16
 
 typedef enum lk_ice_type { LK_ICE_HOST, LK_ICE_SRFLX, LK_ICE_PRFLX, LK_ICE_RELAY } lk_ice_type;
 
@@ -93,6 +97,15 @@ typedef struct lk_ice_reply {
     uint8_t pair;
 } lk_ice_reply;
 
+/* A Binding request to a STUN server from one of our addresses. */
+typedef struct lk_ice_gather {
+    lk_addr server;
+    uint8_t local, tries;
+    bool send_now, done;
+    uint8_t tid[12];
+    lk_usec retry_at;
+} lk_ice_gather;
+
 typedef struct lk_ice {
     const lk_env *env;
     lk_ice_config config;
@@ -103,6 +116,9 @@ typedef struct lk_ice {
     uint64_t tie_breaker;
     uint32_t generation;
     lk_queue locals, remotes, pairs, replies, events;
+    lk_queue gathers, srflx; /* of lk_ice_gather, lk_ice_candidate */
+    lk_addr servers[LK_ICE_SERVERS_MAX];
+    size_t server_count;
     size_t signalled, reflexive;
     int selected; /* pair index, -1 */
     lk_ice_state state;
@@ -119,6 +135,9 @@ void lk_ice_deinit(lk_ice *ice);
 
 /* A socket of ours is bound here: becomes a host candidate. FULL past 16, NOMEM. */
 LK_NODISCARD lk_err lk_ice_add_local(lk_ice *ice, lk_usec now, const lk_addr *addr);
+/* A STUN server tells every address of ours how it looks from outside: server-reflexive candidates. [RFC8445 s5.1.1.2]
+ * LIMIT past 4, NOMEM; one that is known, or of no use to our addresses, changes nothing. */
+LK_NODISCARD lk_err lk_ice_add_server(lk_ice *ice, lk_usec now, const lk_addr *server);
 /* Credentials of the peer's description. Different ones after a restart replace the old. INVALID when too short or long. */
 LK_NODISCARD lk_err lk_ice_set_remote(lk_ice *ice, lk_usec now, lk_str ufrag, lk_str pwd, bool peer_is_lite);
 /* A candidate line of the peer. TCP, component 2 and mDNS are skipped with LK_OK. WIRE (unknown types too), LIMIT, NOMEM. */

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ice/ice.h"
-
-#include "stun/stun.h"
+#include "ice/ice_internal.h"
 
 #define RETRY_FIRST_USEC LK_MSEC(50)
 #define RETRY_MAX_USEC LK_MSEC(1600)
@@ -55,6 +53,8 @@ void lk_ice_init(lk_ice *ice, const lk_env *env, const lk_ice_config *config, lk
     lk_queue_init(&ice->pairs, env, sizeof(lk_ice_pair), LK_ICE_PAIRS_MAX);
     lk_queue_init(&ice->replies, env, sizeof(lk_ice_reply), REPLIES_MAX);
     lk_queue_init(&ice->events, env, sizeof(lk_ice_event), EVENTS_MAX);
+    lk_queue_init(&ice->gathers, env, sizeof(lk_ice_gather), (size_t)LK_ICE_LOCAL_MAX * LK_ICE_SERVERS_MAX);
+    lk_queue_init(&ice->srflx, env, sizeof(lk_ice_candidate), LK_ICE_SRFLX_MAX);
     ice->tie_breaker = lk_rand_u64(env);
     new_credentials(ice);
 }
@@ -76,6 +76,8 @@ void lk_ice_deinit(lk_ice *ice)
     lk_queue_deinit(&ice->pairs);
     lk_queue_deinit(&ice->replies);
     lk_queue_deinit(&ice->events);
+    lk_queue_deinit(&ice->gathers);
+    lk_queue_deinit(&ice->srflx);
     memset(ice->pwd, 0, sizeof ice->pwd);
 }
 
@@ -134,44 +136,22 @@ static lk_ice_pair *make_pair(lk_ice *ice, lk_usec now, size_t local, size_t rem
     return pair_at(ice, ice->pairs.count - 1);
 }
 
-static void put_foundation(lk_ice_candidate *c)
-{
-    uint32_t h = lk_crc32(c->addr.ip, 16) ^ (uint32_t)c->type;
-    (void)lk_u64_text(h, c->foundation);
-}
-
 lk_err lk_ice_add_local(lk_ice *ice, lk_usec now, const lk_addr *addr)
 {
     lk_ice_candidate c = {.addr = *addr, .type = LK_ICE_HOST};
     /* Earlier interfaces first, IPv6 before IPv4 of the same interface. [RFC8421] */
     uint32_t preference = 65535u - 2u * (uint32_t)ice->locals.count - (addr->family == 4 ? 1u : 0u);
     c.priority = lk_ice_candidate_priority(HOST_PREFERENCE, preference, 1);
-    put_foundation(&c);
+    lk_ice_put_foundation(&c, &c.addr, NULL);
     lk_rand_text(ice->env, c.id, 8);
     lk_err err = lk_queue_push(&ice->locals, &c);
     if (err != LK_OK)
         return err;
-    char ip[LK_ADDR_TEXT_MAX];
-    lk_text t;
-    lk_text_init(&t, ice->env, sizeof(((lk_ice_event *)0)->line) - 1);
-    lk_text_z(&t, "candidate:");
-    lk_text_z(&t, c.foundation);
-    lk_text_z(&t, " 1 udp ");
-    lk_text_u64(&t, c.priority);
-    lk_text_ch(&t, ' ');
-    lk_text_z(&t, lk_addr_ip_text(&c.addr, ip));
-    lk_text_ch(&t, ' ');
-    lk_text_u64(&t, c.addr.port);
-    lk_text_z(&t, " typ host generation ");
-    lk_text_u64(&t, ice->generation);
-    lk_text_z(&t, " ufrag ");
-    lk_text_z(&t, ice->ufrag);
-    lk_ice_event ev = {.type = LK_ICE_EV_CANDIDATE};
-    bool fits = !t.bad && lk_str_copy(ev.line, sizeof ev.line, (lk_str){t.p, t.len});
-    lk_text_deinit(&t);
-    if (!fits)
-        return LK_ERR_NOMEM;
-    push_event(ice, &ev);
+    err = lk_ice_tell_candidate(ice, &c, NULL);
+    if (err == LK_OK)
+        err = lk_ice_gather_from(ice, now, ice->locals.count - 1);
+    if (err != LK_OK)
+        return err;
     for (size_t r = 0; r < ice->remotes.count; r++)
         (void)make_pair(ice, now, ice->locals.count - 1, r);
     return LK_OK;
@@ -401,6 +381,7 @@ static void run_consent(lk_ice *ice, lk_usec now)
 
 void lk_ice_tick(lk_ice *ice, lk_usec now)
 {
+    lk_ice_gather_tick(ice, now);
     run_checks(ice, now);
     nominate(ice, now);
     run_consent(ice, now);
@@ -411,7 +392,7 @@ void lk_ice_tick(lk_ice *ice, lk_usec now)
 
 lk_usec lk_ice_deadline(const lk_ice *ice)
 {
-    lk_usec at = LK_NEVER;
+    lk_usec at = lk_ice_gather_deadline(ice);
     bool waiting = false, nominating = false, nominated = false;
     if (ice->state == LK_ICE_STATE_FAILED)
         return LK_NEVER;
@@ -497,7 +478,7 @@ bool lk_ice_poll_tx(lk_ice *ice, lk_usec now, lk_datagram *out)
         if (!w.bad)
             return true;
     }
-    return false;
+    return lk_ice_gather_poll_tx(ice, now, out);
 }
 
 bool lk_ice_poll_event(lk_ice *ice, lk_ice_event *out)
@@ -574,7 +555,7 @@ static int learn_remote(lk_ice *ice, const lk_stun_msg *m, const lk_addr *from)
     if (!a || !lk_stun_u32(a, &priority) || ice->reflexive == LK_ICE_PRFLX_MAX)
         return -1;
     lk_ice_candidate c = {.addr = *from, .priority = priority, .type = LK_ICE_PRFLX};
-    put_foundation(&c);
+    lk_ice_put_foundation(&c, &c.addr, NULL);
     lk_rand_text(ice->env, c.id, 8);
     if (lk_queue_push(&ice->remotes, &c) != LK_OK)
         return -1;
@@ -681,8 +662,15 @@ static void on_response(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk
 void lk_ice_input(lk_ice *ice, lk_usec now, const lk_datagram *in)
 {
     lk_stun_msg m;
-    if (lk_stun_parse(&m, in->data, in->len) != LK_OK || m.method != LK_STUN_BINDING ||
-        lk_stun_check_fingerprint(&m) != LK_STUN_CHECK_OK) {
+    bool whole = lk_stun_parse(&m, in->data, in->len) == LK_OK && m.method == LK_STUN_BINDING;
+    lk_stun_check fingerprint = whole ? lk_stun_check_fingerprint(&m) : LK_STUN_CHECK_FAIL;
+    bool answer = whole && (m.cls == LK_STUN_SUCCESS || m.cls == LK_STUN_ERROR);
+    /* STUN servers need not send one. [RFC8489 s7] */
+    if (answer && fingerprint != LK_STUN_CHECK_FAIL && lk_ice_gather_input(ice, &m, in)) {
+        lk_ice_tick(ice, now);
+        return;
+    }
+    if (fingerprint != LK_STUN_CHECK_OK) {
         ice->dropped++;
         return;
     }

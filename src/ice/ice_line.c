@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ice/ice.h"
+#include "ice/ice_internal.h"
 
 uint32_t lk_ice_candidate_priority(uint32_t type_preference, uint32_t local_preference, uint32_t component)
 {
@@ -107,5 +107,50 @@ lk_err lk_ice_line_parse(lk_ice_line *out, lk_str line)
     if (!parse_pairs(&c, line))
         return LK_ERR_WIRE;
     *out = c;
+    return LK_OK;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------- */
+
+/* Equal for candidates of one type, one address and one server. [RFC8445 s5.1.1.3] */
+void lk_ice_put_foundation(lk_ice_candidate *c, const lk_addr *base, const lk_addr *server)
+{
+    uint32_t h = lk_crc32(base->ip, 16) ^ (uint32_t)c->type ^ (server ? lk_crc32(server->ip, 16) : 0);
+    (void)lk_u64_text(h, c->foundation);
+}
+
+static void put_address(lk_text *t, const char *before_ip, const char *before_port, const lk_addr *a)
+{
+    char ip[LK_ADDR_TEXT_MAX];
+    lk_text_z(t, before_ip);
+    lk_text_z(t, lk_addr_ip_text(a, ip));
+    lk_text_z(t, before_port);
+    lk_text_u64(t, a->port);
+}
+
+lk_err lk_ice_tell_candidate(lk_ice *ice, const lk_ice_candidate *c, const lk_addr *base)
+{
+    lk_ice_event ev = {.type = LK_ICE_EV_CANDIDATE};
+    lk_text t;
+    lk_text_init(&t, ice->env, sizeof ev.line - 1);
+    lk_text_z(&t, "candidate:");
+    lk_text_z(&t, c->foundation);
+    lk_text_z(&t, " 1 udp ");
+    lk_text_u64(&t, c->priority);
+    put_address(&t, " ", " ", &c->addr);
+    lk_text_z(&t, " typ ");
+    lk_text_z(&t, lk_ice_type_text(c->type));
+    if (base)
+        put_address(&t, " raddr ", " rport ", base);
+    lk_text_z(&t, " generation ");
+    lk_text_u64(&t, ice->generation);
+    lk_text_z(&t, " ufrag ");
+    lk_text_z(&t, ice->ufrag);
+    bool fits = !t.bad && lk_str_copy(ev.line, sizeof ev.line, (lk_str){t.p, t.len});
+    lk_text_deinit(&t);
+    if (!fits)
+        return LK_ERR_NOMEM;
+    if (lk_queue_push(&ice->events, &ev) != LK_OK)
+        ice->dropped++;
     return LK_OK;
 }

@@ -180,3 +180,36 @@ lk_err lk_io_resolve(lk_loop *loop, const char *host, uint16_t port, lk_io_resol
     arm(loop);
     return LK_OK;
 }
+
+struct lk_lookup {
+    lk_loop *loop;
+    lk_lookup_done done; /* NULL: cancelled */
+    void *ctx;
+};
+
+static void on_lookup(void *ctx, int status, const lk_addr *addrs, size_t count)
+{
+    lk_lookup copy = *(lk_lookup *)ctx;
+    lk_release(copy.loop->env, ctx, sizeof copy);
+    if (copy.done)
+        copy.done(copy.ctx, lk_clock_now(), addrs, status == ARES_SUCCESS ? count : 0);
+}
+
+lk_err lk_lookup_start(lk_lookup **out, lk_loop *loop, const char *host, uint16_t port, lk_lookup_done done, void *ctx)
+{
+    lk_lookup *l = (lk_lookup *)lk_alloc(loop->env, sizeof *l);
+    if (!l)
+        return LK_ERR_NOMEM;
+    *l = (lk_lookup){loop, done, ctx};
+    *out = l;
+    lk_err err = lk_io_resolve(loop, host, port, on_lookup, l);
+    if (err != LK_OK)
+        lk_release(loop->env, l, sizeof *l);
+    return err;
+}
+
+void lk_lookup_cancel(lk_lookup *l)
+{
+    if (l)
+        l->done = NULL; /* c-ares cannot be told about one query; its answer frees it */
+}

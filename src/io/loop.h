@@ -69,6 +69,14 @@ LK_NODISCARD lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind
 void lk_udp_send(lk_udp *u, const lk_addr *remote, const uint8_t *data, size_t len);
 void lk_udp_close(lk_udp *u); /* NULL ok; no callback after */
 
+/* ---- names ---- */
+typedef struct lk_lookup lk_lookup;
+/* Runs once, perhaps before lk_lookup_start returns; count 0: there is no address. The lookup is gone with it. */
+typedef void (*lk_lookup_done)(void *ctx, lk_usec now, const lk_addr *addrs, size_t count);
+/* A name or a number; IPv6 and IPv4 in turn. NOMEM, RESOLVE: done does not run. *out is written before done runs. */
+LK_NODISCARD lk_err lk_lookup_start(lk_lookup **out, lk_loop *loop, const char *host, uint16_t port, lk_lookup_done done, void *ctx);
+void lk_lookup_cancel(lk_lookup *l); /* NULL ok; done does not run any more */
+
 /* ---- TCP ---- */
 typedef struct lk_tcp lk_tcp;
 typedef struct lk_tcp_callbacks {

@@ -303,6 +303,13 @@ lk_err lk_pc_add_local_address(lk_pc *pc, lk_usec now, const lk_addr *addr)
     return err;
 }
 
+lk_err lk_pc_add_stun_server(lk_pc *pc, lk_usec now, const lk_addr *server)
+{
+    lk_err err = lk_ice_add_server(&pc->ice, now, server);
+    pump(pc, now);
+    return err;
+}
+
 void lk_pc_restart_ice(lk_pc *pc, lk_usec now) { lk_ice_restart(&pc->ice, now); }
 
 static void update_state(lk_pc *pc)

@@ -77,6 +77,8 @@ LK_NODISCARD lk_err lk_pc_accept_offer(lk_pc *pc, lk_usec now, const char *sdp, 
 LK_NODISCARD lk_err lk_pc_add_remote_candidate(lk_pc *pc, lk_usec now, const char *line, size_t len);
 /* A socket is bound there. */
 LK_NODISCARD lk_err lk_pc_add_local_address(lk_pc *pc, lk_usec now, const lk_addr *addr);
+/* As lk_ice_add_server: what it answers becomes candidates. */
+LK_NODISCARD lk_err lk_pc_add_stun_server(lk_pc *pc, lk_usec now, const lk_addr *server);
 /* New ICE credentials with the next offer. */
 void lk_pc_restart_ice(lk_pc *pc, lk_usec now);
 

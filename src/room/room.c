@@ -29,8 +29,8 @@ static void copy_config(lk_session *s, const lk_session_config *from)
     to->https_proxy = keep_text(s, from->https_proxy);
     to->http_proxy = keep_text(s, from->http_proxy);
     to->no_proxy = keep_text(s, from->no_proxy);
-    to->ice_servers = NULL; /* relays and reflexive candidates are not built yet */
-    to->ice_server_count = 0;
+    lk_session_keep_stun(s, from->ice_servers, from->ice_server_count);
+    to->ice_servers = NULL;
     s->proxies = (lk_proxy_env){*to->https_proxy ? to->https_proxy : NULL, *to->http_proxy ? to->http_proxy : NULL,
                                 *to->no_proxy ? to->no_proxy : NULL};
 }

@@ -51,7 +51,7 @@ typedef struct lk_session_config {
     uint32_t join_retries;
     uint32_t connect_timeout_msec; /* of one try */
     lk_session_transport transport;
-    const lk_session_ice_server *ice_servers;
+    const lk_session_ice_server *ice_servers; /* none: those of the join response; of either the first 4 "stun:" are asked */
     size_t ice_server_count;
     lk_encryption_type encryption; /* anything but NONE is refused by connect: not built */
     const char *https_proxy, *http_proxy, *no_proxy; /* values of the proxy variables, see ws/url.h; NULL = none */
@@ -177,6 +177,8 @@ void lk_session_stream_closed(lk_session *s, lk_usec now, uint32_t stream, const
 /* Answer to UDP_OPEN: the addresses sockets are bound to, ports included; all those of one local address stand together.
  * Also later, when the list changes. */
 void lk_session_addresses(lk_session *s, lk_usec now, const lk_addr *addresses, size_t count);
+/* Answer to RESOLVE: no address means there is none. One of each family is used. */
+void lk_session_resolved(lk_session *s, lk_usec now, uint32_t question, const lk_addr *addresses, size_t count);
 void lk_session_input(lk_session *s, lk_usec now, const lk_datagram *datagram);
 void lk_session_job_done(lk_session *s, lk_usec now, lk_job *job);
 void lk_session_tick(lk_session *s, lk_usec now);
@@ -186,6 +188,7 @@ lk_usec lk_session_deadline(const lk_session *s);
 
 typedef enum lk_session_io_kind {
     LK_SESSION_IO_DIAL = 1,     /* stream, host, port: resolve, race addresses, connect over TCP */
+    LK_SESSION_IO_RESOLVE,      /* stream: number of the question, host, port: answer with lk_session_resolved */
     LK_SESSION_IO_STREAM_WRITE, /* stream, bytes */
     LK_SESSION_IO_STREAM_CLOSE, /* stream: after what was written; no further call for it */
     LK_SESSION_IO_UDP_OPEN,     /* bind `sockets` sockets on every local address, answer with lk_session_addresses */

@@ -329,6 +329,7 @@ void lk_session_on_join(lk_session *s, const Livekit__JoinResponse *join)
     lk_session_set_text(s, &s->server_version, join->server_info ? join->server_info->version : join->server_version);
     lk_session_on_update(s, join->other_participants, join->n_other_participants);
     s->sub_primary = join->subscriber_primary;
+    lk_session_ask_stun(s, join);
     if (s->dual)
         lk_session_want_offer(s);
     lk_session_flush_candidates(s);

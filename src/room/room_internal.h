@@ -5,6 +5,7 @@
  * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
  * room_publish.c   our tracks                               room_media.c    peer connection, media both ways
  * room_encoding.c  how much a picture is worth              room_data.c     data packets both ways
+ * room_ice.c       STUN servers
  */
 #pragma once
 #include "dtls/dtls.h"
@@ -159,6 +160,12 @@ typedef struct lk_session_candidate {
     char line[LK_ICE_CANDIDATE_LINE_MAX];
 } lk_session_candidate;
 
+/* A STUN server; its name waits here for the answer. */
+typedef struct lk_session_stun {
+    char host[LK_URL_HOST_MAX + 1];
+    uint16_t port;
+} lk_session_stun;
+
 typedef enum lk_session_phase {
     LK_SESSION_NEW,
     LK_SESSION_DIALLING, /* stream and addresses are being opened */
@@ -202,6 +209,9 @@ struct lk_session {
     uint32_t last_stream;
     lk_addr *addresses;
     size_t address_count;
+
+    lk_session_stun stun[LK_ICE_SERVERS_MAX]; /* of the configuration, or of this try's join response */
+    size_t stun_count;
 
     lk_ws *ws;
     lk_signal signal;
@@ -294,6 +304,13 @@ void lk_session_end(lk_session *s, bool by_client, lk_disconnect_reason reason, 
 /* Closes stream, sockets and machines. */
 void lk_session_hang_up(lk_session *s);
 void lk_session_start_try(lk_session *s);
+
+/* ---- room_ice.c ---------------------------------------------------------------------------------------- */
+
+/* The "stun:" urls of the application's list, which may be forgotten then. */
+void lk_session_keep_stun(lk_session *s, const lk_session_ice_server *servers, size_t count);
+/* A join response came: its list counts where the application has none. Their names are looked up. */
+void lk_session_ask_stun(lk_session *s, const Livekit__JoinResponse *join);
 
 /* ---- room_people.c -------------------------------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ import pictures
 from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto.ffi_pb2 import FfiRequest
+from livekit.rtc._proto.room_pb2 import IceServer
 from livekit.rtc.participant import PublishTrackError
 
 EVENTS = ["participant_connected", "participant_disconnected", "track_published", "track_unpublished",
@@ -308,6 +309,8 @@ class Participant:
         self.room = rtc.Room()
         self.listen()
         options = rtc.RoomOptions(auto_subscribe=not self.options.manual)
+        if self.options.stun:
+            options.rtc_config = rtc.RtcConfiguration(ice_servers=[IceServer(urls=[self.options.stun])])
         if self.options.timeout:
             options.connect_timeout = self.options.timeout
         if self.options.role == "abandon":
@@ -347,6 +350,7 @@ def main(kind=Participant):
     parser.add_argument("--picture", help="look at the first video track; \"seen\" writes its newest picture there as PNG")
     parser.add_argument("--manual", type=int, default=0, help="1: subscribe to nothing by itself")
     parser.add_argument("--timeout", type=float, default=0, help="connect_timeout in seconds")
+    parser.add_argument("--stun", help="the url of a STUN server to ask instead of the server's")
     parser.add_argument("--after", type=float, default=0, help="abandon: seconds until the connect is cancelled")
     asyncio.run(kind(parser.parse_args()).run())
 

@@ -18,6 +18,7 @@ import time
 
 CLONE_NEWNET, TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x40000000, 0x400454CA, 0x0001, 0x1000
 PREFIX = "lkt-"
+STUN_PORT = 3478
 
 
 def ip(*words):
@@ -74,10 +75,15 @@ class Way:
 
 
 class World:
-    """World().clients and .server are names of namespaces; .address is the server's. ipv6: no IPv4 at all."""
+    """World().clients and .server are names of namespaces; .address is the server's. ipv6: no IPv4 at all.
 
-    def __init__(self, seed=1, ipv6=False):
+    nat: the clients are behind a router that hides them, and the server behind a firewall that lets no UDP in but to
+    STUN_PORT and from where it has sent to.
+    """
+
+    def __init__(self, seed=1, ipv6=False, nat=False):
         self.clients, self.server = f"{PREFIX}{os.getpid()}-c", f"{PREFIX}{os.getpid()}-s"
+        self.router = f"{PREFIX}{os.getpid()}-r" if nat else None
         self.ipv6 = ipv6
         self.address = "fd77::2" if ipv6 else "10.77.0.2"
         self.up, self.down = Way(seed), Way(seed + 1)  # clients to server, server to clients
@@ -86,7 +92,7 @@ class World:
     def __enter__(self):
         sweep()
         try:
-            for namespace, number in ((self.clients, 1), (self.server, 2)):
+            for namespace, number in ((self.router or self.clients, 1), (self.server, 2)):
                 ip("netns", "add", namespace)
                 self.fds.append(open_tun(namespace, "link0"))
                 mine = f"fd77::{number}/64" if self.ipv6 else f"10.77.0.{number}/24"
@@ -94,12 +100,32 @@ class World:
                 ip("-n", namespace, "addr", "add", mine, "dev", "link0", *(["nodad"] if self.ipv6 else []))
                 ip("-n", namespace, "link", "set", "link0", "up")
                 ip("-n", namespace, *(["-6"] if self.ipv6 else []), "route", "add", "default", "dev", "link0")
+            if self.router:
+                self.build_nat()
         except BaseException:
             self.__exit__()
             raise
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
         return self
+
+    def build_nat(self):
+        ip("netns", "add", self.clients)
+        ip("link", "add", "lkt-in", "netns", self.clients, "type", "veth", "peer", "name", "lkt-out", "netns", self.router)
+        for namespace, device, mine in ((self.clients, "lkt-in", "10.78.0.2/24"), (self.router, "lkt-out", "10.78.0.1/24")):
+            ip("-n", namespace, "link", "set", "lo", "up")
+            ip("-n", namespace, "addr", "add", mine, "dev", device)
+            ip("-n", namespace, "link", "set", device, "up")
+        ip("-n", self.clients, "route", "add", "default", "via", "10.78.0.1")
+        ip("netns", "exec", self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        hide = ["type nat hook postrouting priority 100", 'oifname "link0" masquerade']
+        keep = ["type filter hook forward priority 0", 'iifname "link0" ct state new drop']
+        shut = ["type filter hook input priority 0", 'iifname "lo" accept', "ct state established accept",
+                f"udp dport {STUN_PORT} accept", "meta l4proto udp drop"]
+        for namespace, name, rules in ((self.router, "hide", hide), (self.router, "keep", keep), (self.server, "shut", shut)):
+            lines = [f"table ip {name} {{", "chain c {", *rules, "}", "}", ""]
+            subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input="\n".join(lines), check=True, text=True,
+                           capture_output=True)
 
     def run(self):
         ways = {self.fds[0]: (self.up, self.fds[1]), self.fds[1]: (self.down, self.fds[0])}
@@ -131,7 +157,7 @@ class World:
             self.thread.join()
         for fd in self.fds:
             os.close(fd)
-        for namespace in (self.clients, self.server):
+        for namespace in filter(None, (self.clients, self.router, self.server)):
             if os.path.exists(f"/run/netns/{namespace}"):
                 subprocess.run(["ip", "netns", "del", namespace], check=False)
 

@@ -2,6 +2,7 @@
 /* A server for one session, in memory: HTTP and frames by hand, messages through pbuf, media through a peer connection of
  * our own. Virtual time; jobs run in place. A test sets what the server does wrong, runs, and reads what was told. */
 #pragma once
+#include "stun_answer.h"
 #include "crypto/crypto.h"
 #include "lk_test.h"
 #include "frame/frame.h"
@@ -46,6 +47,14 @@ struct room_server {
     unsigned requests[40]; /* by message case */
     char last_cid[64];
     uint32_t last_request_id;
+    const char *ice_urls[6]; /* of the join response */
+    lk_addr stun;            /* what each name is told to be, family 0: nothing; answers as a STUN server */
+    struct {
+        char host[64];
+        uint16_t port;
+    } asked_for[8];
+    size_t asked;
+    char srflx[256]; /* the last such candidate that came */
     Livekit__UpdateTrackSettings *last_setting; /* in the arena */
     uint64_t next_op;
     /* what it does */
@@ -183,6 +192,13 @@ static inline void room_join(room_server *r)
     join.participant = room_person(r, "PA_me", "me", LIVEKIT__PARTICIPANT_INFO__STATE__JOINED);
     join.n_other_participants = 1;
     join.other_participants = others;
+    Livekit__ICEServer ice = LIVEKIT__ICESERVER__INIT;
+    Livekit__ICEServer *ices[] = {&ice};
+    while (ice.n_urls < LK_LEN(r->ice_urls) && r->ice_urls[ice.n_urls])
+        ice.n_urls++;
+    ice.urls = (char **)(uintptr_t)r->ice_urls;
+    join.n_ice_servers = ice.n_urls > 0;
+    join.ice_servers = ices;
     join.has_ping_interval = join.has_ping_timeout = 1;
     join.ping_interval = 5;
     join.ping_timeout = 15;
@@ -222,6 +238,8 @@ static inline void room_on_request(room_server *r, lk_bytes bytes)
     case LIVEKIT__SIGNAL_REQUEST__MESSAGE_TRICKLE: {
         const char *at = q->trickle->candidateinit ? strstr(q->trickle->candidateinit, "\"candidate:") : NULL;
         const char *close = at ? strchr(at + 1, '"') : NULL;
+        if (close && strstr(at, "typ srflx"))
+            (void)lk_str_copy(r->srflx, sizeof r->srflx, (lk_str){at + 1, (size_t)(close - at - 1)});
         if (close && r->pc)
             (void)!lk_pc_add_remote_candidate(r->pc, r->now, at + 1, (size_t)(close - at - 1));
         break;
@@ -383,8 +401,21 @@ static inline bool room_io(room_server *r)
         lk_session_addresses(r->s, r->now, &r->client, 1);
         break;
     case LK_SESSION_IO_UDP_CLOSE: r->udp_open = false; break;
+    case LK_SESSION_IO_RESOLVE:
+        if (r->asked < LK_LEN(r->asked_for)) {
+            (void)lk_str_copy(r->asked_for[r->asked].host, sizeof r->asked_for[0].host, lk_str_of(io.host));
+            r->asked_for[r->asked++].port = io.port;
+        }
+        lk_session_resolved(r->s, r->now, io.stream, &r->stun, r->stun.family ? 1 : 0);
+        break;
     case LK_SESSION_IO_UDP_SEND:
-        if (lk_addr_eq(&io.datagram.remote, &r->server)) {
+        if (r->stun.family && lk_addr_eq(&io.datagram.remote, &r->stun)) {
+            uint8_t answer[128];
+            const lk_addr outside = lk_addr_v4(203, 0, 113, 7, 40000);
+            const lk_datagram back = {r->client, r->stun, answer, stun_answer(answer, sizeof answer, io.datagram.data, io.datagram.len, &outside, true)};
+            CHECK(back.len > 0);
+            lk_session_input(r->s, r->now, &back);
+        } else if (lk_addr_eq(&io.datagram.remote, &r->server)) {
             uint8_t copy[1500];
             memcpy(copy, io.datagram.data, io.datagram.len);
             room_move(r, ROOM_DATAGRAM_UP, &(lk_datagram){.local = r->server, .remote = r->client, .data = copy, .len = io.datagram.len});

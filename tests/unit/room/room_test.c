@@ -235,6 +235,40 @@ LK_TEST(what_is_wanted_of_a_picture_is_told_whole_each_time)
     room_close(r);
 }
 
+LK_TEST(stun_servers_of_the_join_response_tell_how_we_look)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL)) {
+        static const char *const urls[] = {"turn:relay.example:3478", "stun:one.example", "stun:[fd00::9]:5000", "stun::1", "stun:two.example:99999"};
+        memcpy(r->ice_urls, urls, sizeof urls);
+        r->stun = lk_addr_v4(198, 51, 100, 1, 3478);
+        if (room_connect(r)) {
+            room_run(r, LK_SEC(1));
+            CHECK_EQ(r->asked, 2);
+            CHECK(strcmp(r->asked_for[0].host, "one.example") == 0 && r->asked_for[0].port == 3478);
+            CHECK(strcmp(r->asked_for[1].host, "fd00::9") == 0 && r->asked_for[1].port == 5000);
+            if (!lk_test_oom())
+                CHECK(strstr(r->srflx, "203.0.113.7 40000 typ srflx raddr ") != NULL);
+        }
+    }
+    room_close(r);
+}
+
+LK_TEST(stun_servers_of_the_application_take_the_place_of_the_servers)
+{
+    room_server *r = &world;
+    static const char *const mine[] = {"stun:mine.example:1234"};
+    const lk_session_ice_server servers[] = {{.urls = mine, .url_count = 1}};
+    if (room_open(r, env, &(lk_session_config){.connect_timeout_msec = 5000, .ice_servers = servers, .ice_server_count = 1})) {
+        r->ice_urls[0] = "stun:theirs.example";
+        if (room_connect(r)) { /* a name without an address does not matter */
+            CHECK_EQ(r->asked, 1);
+            CHECK(strcmp(r->asked_for[0].host, "mine.example") == 0 && r->asked_for[0].port == 1234);
+        }
+    }
+    room_close(r);
+}
+
 LK_TEST(a_server_that_sends_us_away_is_told_with_its_reason)
 {
     static const struct {
