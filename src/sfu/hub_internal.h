@@ -303,6 +303,7 @@ void lk_hub_add_resend(lk_hub *hub, lk_down *down, uint16_t out);
 /* ---- peer.c ---- */
 lk_peer_sect *lk_peer_sect_at(const lk_peer *peer, size_t i);
 void lk_peer_input(lk_peer *peer, lk_usec now, const lk_sfu_packet *packet);
+void lk_peer_on_rtp(lk_peer *peer, lk_usec now, size_t len); /* hub->rx, opened */
 void lk_peer_tick(lk_peer *peer, lk_usec now);
 lk_usec lk_peer_deadline(const lk_peer *peer);
 /* STUN, DTLS, RTCP: one packet into slot. */

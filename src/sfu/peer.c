@@ -210,7 +210,7 @@ static lk_up *find_source(lk_peer *p, const lk_rtp_packet *packet, size_t *layer
     return introduce(p, packet, layer, rtx, sect);
 }
 
-static void on_rtp(lk_peer *p, lk_usec now, size_t len)
+void lk_peer_on_rtp(lk_peer *p, lk_usec now, size_t len)
 {
     lk_hub *hub = p->hub;
     lk_rtp_packet packet;
@@ -280,7 +280,7 @@ void lk_peer_input(lk_peer *p, lk_usec now, const lk_sfu_packet *packet)
             return;
         }
         if (c == LK_DEMUX_RTP)
-            on_rtp(p, now, len);
+            lk_peer_on_rtp(p, now, len);
         else
             lk_peer_on_rtcp(p, now, hub->rx, len);
         lk_hub_touch(p);

@@ -313,11 +313,11 @@ static void take_level(lk_up *up, const lk_peer_sect *s, const lk_rtp_packet *p,
 static bool store(lk_up *up, lk_up_lay *l, lk_usec now, const lk_peer_sect *s, uint8_t codec, int64_t seq, const lk_rtp_packet *p)
 {
     lk_cached *c = &l->slots[(uint64_t)seq & (l->slot_count - 1)];
-    lk_bytes dd = {NULL, 0};
+    lk_bytes dd = {NULL, 0}, found;
     if (c->seq >= seq || seq < l->oldest)
         return false;
-    if (s->dd_id && p->payload_len)
-        (void)lk_rtp_ext_find(p, s->dd_id, &dd);
+    if (s->dd_id && p->payload_len && lk_rtp_ext_find(p, s->dd_id, &found))
+        dd = found;
     size_t need = p->payload_len + dd.len;
     if (need > LK_HUB_LARGE_BYTES)
         return false;
