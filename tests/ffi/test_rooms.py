@@ -4,14 +4,16 @@
 Tests that take `both` ask the stock library the same. Two do not: on a busy machine it now and then loses `disconnected`
 of its own disconnect, and the second `track_subscribed` of a subscription that is taken back at once.
 """
+import threading
 import time
 
+import numpy as np
 import pytest
 
 import conftest
 import peers
 import raw
-from test_audio import capture, error_of, frames_of, new_track
+from test_audio import buffer_of, capture, error_of, frames_of, new_track, pcm, samples_of
 
 CLIENT_INITIATED, DUPLICATE_IDENTITY, PARTICIPANT_REMOVED, CONNECTION_TIMEOUT = 1, 2, 4, 14
 DISCONNECTED, CONNECTED = 0, 1
@@ -219,6 +221,54 @@ def test_subscription_by_hand(lib, server, room):
     lib.request("set_subscribed", publication_handle=publication, subscribe=True)
     second = bob.event("track_subscribed", start).track
     assert first.info.sid == second.info.sid == sid and first.handle.id != second.handle.id
+
+
+def test_sound_is_turned_off_and_on_by_the_listener(both, server, room):
+    """enable_remote_track is a matter of playing alone; of the publication, the server stops to deliver. Judged by what
+    the stream holds and by what get_stats counts."""
+    alice, bob = Joined(both, server, room, "alice"), Joined(both, server, room, "bob")
+    source, track = new_track(both)
+    alice.publish(track, dtx=False)
+    publication = bob.event("track_published").publication.handle.id
+    remote = bob.event("track_subscribed").track.handle.id
+    stream = both.request("new_audio_stream", track_handle=remote, type=0).stream.handle.id
+    tone = pcm(480)
+    speaking = threading.Event()
+
+    def speak():
+        while not speaking.is_set():
+            error_of(both, both.request("capture_audio_frame", source_handle=source, buffer=buffer_of(tone)))
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+
+    def loud():
+        """Of the newest half second."""
+        frames = frames_of(both, stream, 50, len(both.events))
+        return float(np.sqrt(np.mean(np.concatenate([samples_of(f) for f in frames]).astype(float) ** 2)))
+
+    def packets():
+        callback = both.callback_of("get_stats", both.request("get_stats", track_handle=remote))
+        return sum(s.inbound_rtp.received.packets_received for s in callback.stats if s.WhichOneof("stats") == "inbound_rtp")
+
+    def in_a_second():
+        before = packets()
+        time.sleep(1)  # the length of what is counted
+        return packets() - before
+    try:
+        peers.wait_for(lambda: loud() > 3000, 15, "the tone")
+        assert in_a_second() > 30
+        both.request("enable_remote_track", track_handle=remote, enabled=False)
+        assert loud() > 3000 and in_a_second() > 30, "streams go on: the switch is for a sound device"
+        both.request("enable_remote_track", track_handle=remote, enabled=True)
+        both.request("enable_remote_track_publication", track_publication_handle=publication, enabled=False)
+        peers.wait_for(lambda: in_a_second() == 0, 15, "the server to stop")
+        assert loud() < 10, "silence, and still frames"
+        both.request("enable_remote_track_publication", track_publication_handle=publication, enabled=True)
+        peers.wait_for(lambda: loud() > 3000, 15, "the tone again")
+        assert in_a_second() > 30
+    finally:
+        speaking.set()
+        speaker.join()
 
 
 # ---- what we tell ---------------------------------------------------------------------------------------------------------------
