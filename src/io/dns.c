@@ -3,12 +3,14 @@
 #include <ares.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 
 #include "io/loop_internal.h"
 
 #define ADDRS_MAX 16
 #define TRY_MSEC 1500
 #define TRIES 3
+#define RESOLV_CONF "/etc/resolv.conf"
 
 typedef struct dns_socket {
     uv_poll_t poll;
@@ -101,6 +103,18 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
     uv_poll_start(&s->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0), on_socket);
 }
 
+/* A channel knows the name servers of the moment it was opened; the machine may be in another network by now. */
+static bool servers_changed(lk_loop *loop)
+{
+    struct stat st;
+    if (stat(RESOLV_CONF, &st) != 0)
+        memset(&st, 0, sizeof st);
+    const lk_dns_file now = {st.st_ino, st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+    bool changed = memcmp(&now, &loop->dns_file, sizeof now) != 0;
+    loop->dns_file = now;
+    return changed;
+}
+
 static bool open_channel(lk_loop *loop)
 {
     struct ares_options options = {.timeout = TRY_MSEC, .tries = TRIES, .sock_state_cb = on_socket_state, .sock_state_cb_data = loop};
@@ -171,6 +185,8 @@ lk_err lk_io_resolve(lk_loop *loop, const char *host, uint16_t port, lk_io_resol
     dns_query *q = (dns_query *)lk_alloc(loop->env, sizeof *q);
     if (!q)
         return LK_ERR_NOMEM;
+    if (servers_changed(loop)) /* what was asked of the old ones ends, and is tried again by who asked */
+        lk_io_dns_close(loop);
     if (!open_channel(loop)) {
         lk_release(loop->env, q, sizeof *q);
         return LK_ERR_RESOLVE;

@@ -10,6 +10,12 @@
 #define LK_IO_BATCH 64
 #define LK_IO_SLOT 2048
 
+/* Which file of name servers the channel has read; zero: none. */
+typedef struct lk_dns_file {
+    uint64_t inode;
+    int64_t size, sec, nsec;
+} lk_dns_file;
+
 struct lk_loop {
     const lk_env *env;
     char *dns_servers;
@@ -26,8 +32,9 @@ struct lk_loop {
     size_t heap_len, heap_cap;
     lk_usec armed_at;
     /* names */
-    void *ares; /* ares_channel, made with the first name */
+    void *ares; /* ares_channel, made with the first name, and anew when the name servers are others */
     lk_timer ares_timer;
+    lk_dns_file dns_file;
     unsigned open_handles; /* uv handles with memory of their own */
     /* UDP batches, made with the first socket */
     struct lk_io_batch *batch;

@@ -5,6 +5,7 @@ participant.py publish URL TOKEN --wav FILE     publishes a track of the file's 
 participant.py receive URL TOKEN --out FILE     writes what it hears of the first audio track
 participant.py watch   URL TOKEN                only reports events
 participant.py abandon URL TOKEN                starts to connect, cancels that, goes on living
+participant.py insist  URL TOKEN                tells each connect that failed and tries again with a room of its own
 
 It prints one JSON object a line. Orders on standard input, one a line (see Participant.order_*); an order that begins
 with "bg " runs beside the next ones; every order ends in "done" or "order_failed"; end of file means: leave.
@@ -318,11 +319,16 @@ class Participant:
             await self.listen_for_orders()
             return
         began = time.monotonic()
-        try:
-            await self.room.connect(self.options.url, self.options.token, options)
-        except rtc.ConnectError as error:
-            tell("connect_error", text=str(error), seconds=time.monotonic() - began)
-            return
+        while True:
+            try:
+                await self.room.connect(self.options.url, self.options.token, options)
+                break
+            except rtc.ConnectError as error:
+                tell("connect_error", text=str(error), seconds=time.monotonic() - began)
+                if self.options.role != "insist":
+                    return
+                self.room = rtc.Room()
+                self.listen()
         tell("connected", seconds=time.monotonic() - began, room=self.room.name,
              **participant(self.room.local_participant))
         if self.options.role == "publish":
@@ -342,7 +348,7 @@ class Participant:
 
 def main(kind=Participant):
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["publish", "receive", "watch", "abandon"])
+    parser.add_argument("role", choices=["publish", "receive", "watch", "abandon", "insist"])
     parser.add_argument("url")
     parser.add_argument("token")
     parser.add_argument("--wav")

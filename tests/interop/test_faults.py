@@ -2,8 +2,6 @@
 """What goes wrong between a user and a server: each ends in time, once, and with the reason."""
 import contextlib
 import os
-import pathlib
-import shutil
 import signal
 import socket
 import time
@@ -93,13 +91,8 @@ def test_host_that_never_answers_by_default(room):
 def test_resolver_that_never_answers(room):
     with world.World() as net:
         net.up.blocked = net.down.blocked = True
-        here = pathlib.Path("/etc/netns") / net.clients  # what `ip netns exec` puts in the place of /etc
-        here.mkdir(parents=True)
-        try:
-            (here / "resolv.conf").write_text(f"nameserver {net.address}\n")
+        with world.etc(net.clients, resolv_conf=f"nameserver {net.address}\n"):
             line = refused("ws://somebody.example:7880", peers.token("alice", room), timeout=1, netns=net.clients)
-        finally:
-            shutil.rmtree(here)
     assert line["seconds"] < 4 + SLACK, line
 
 

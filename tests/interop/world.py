@@ -5,12 +5,15 @@ The link is a pair of tun devices; the packets go through this process, which lo
 counts what it did. Needs root and /dev/net/tun. Everything is gone when the context ends, and also when the process
 dies: a namespace without processes and names has no devices, and names are swept by the next World.
 """
+import contextlib
 import ctypes
 import fcntl
 import heapq
 import os
+import pathlib
 import random
 import select
+import shutil
 import struct
 import subprocess
 import threading
@@ -25,8 +28,8 @@ def ip(*words):
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
-def open_tun(namespace, name):
-    """A tun device inside the namespace; setns concerns the calling thread alone, so a thread of its own does it."""
+def inside(namespace, make):
+    """What make() returns in the namespace; setns concerns the calling thread alone, so a thread of its own does it."""
     result = {}
 
     def work():
@@ -35,9 +38,7 @@ def open_tun(namespace, name):
             with open(f"/run/netns/{namespace}") as there:
                 if libc.setns(there.fileno(), CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
-            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
-            result["fd"] = fd
+            result["made"] = make()
         except OSError as error:
             result["error"] = error
     thread = threading.Thread(target=work)
@@ -45,7 +46,29 @@ def open_tun(namespace, name):
     thread.join()
     if "error" in result:
         raise result["error"]
-    return result["fd"]
+    return result["made"]
+
+
+def open_tun(namespace, name):
+    """A tun device inside the namespace."""
+    def make():
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+        return fd
+    return inside(namespace, make)
+
+
+@contextlib.contextmanager
+def etc(namespace, **files):
+    """What programs in the namespace find in /etc: etc(ns, hosts="...", resolv_conf="..."). Gives the folder."""
+    here = pathlib.Path("/etc/netns") / namespace  # what `ip netns exec` puts in the place of /etc
+    here.mkdir(parents=True)
+    try:
+        for name, text in files.items():
+            (here / name.replace("_", ".")).write_text(text)
+        yield here
+    finally:
+        shutil.rmtree(here)
 
 
 class Way:
