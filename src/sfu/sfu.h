@@ -7,7 +7,8 @@
  * Limits:  lk_sfu_limits; over one the request is refused with a text, others are unaffected. 8 MiB wait for one connection
  *          between two drains, then the connection is closed. A connection that does not read is bounded by its shell,
  *          which closes it and says so.
- * Deviates: text frames (protojson) are refused with close code 1003. Participants are announced at once, not each 3 s.
+ * Deviates: text frames (protojson) are refused with close code 1003. Joins and leaves are told at once, not each 3 s; a second
+ *          codec of one track, data blobs and attributes in a v0 query are refused.
  *
  * After every call that takes `now`: drain lk_sfu_poll_event and lk_sfu_poll_tx, then ask lk_sfu_deadline.
  */

@@ -40,6 +40,7 @@
 #define SFU_WANTED_USEC LK_SEC(10)     /* the first word about wanted layers comes at the latest */
 #define SFU_NEGOTIATE_FIRST_USEC LK_MSEC(10)
 #define SFU_NEGOTIATE_USEC LK_MSEC(150)
+#define SFU_BATCH_USEC LK_SEC(3)       /* others learn of somebody's being connected */
 #define SFU_CACHE_USEC LK_SEC(10)
 #define SFU_NOT_FOUND_USEC LK_SEC(60)
 
@@ -249,7 +250,7 @@ struct lk_sfu_person {
     const Livekit__SubscriptionPermission *permission; /* NULL: everybody may */
     uint32_t last_sequence; /* of reliable packets of this participant */
     /* timers */
-    lk_usec active_due, gone_due, refresh_due;
+    lk_usec active_due, gone_due, refresh_due, tell_due;
     int gone_reason;
     /* told to others */
     float speaker_level; /* 0: silent */
@@ -308,6 +309,10 @@ lk_sfu_person *lk_sfu_person_by_sid(lk_sfu_room *r, const char *sid);
 Livekit__ParticipantInfo *lk_sfu_person_info(const lk_sfu_person *p, lk_arena *a);
 /* Something others see changed: version + 1, update to all who may know. */
 void lk_sfu_person_changed(lk_sfu_person *p);
+/* p is connected. Those who publish are told of at once, the others within 3 s or with the next change: clients put what they
+ * know anew with each update, so a state and a change of metadata right behind it had better be one. */
+void lk_sfu_person_active(lk_sfu_person *p);
+void lk_sfu_person_tell(lk_sfu_person *p); /* to the others, as it is */
 /* Ends p: the client gets a leave if action is not negative, the others an update. Frees p. */
 void lk_sfu_person_remove(lk_sfu_person *p, int reason, int action);
 void lk_sfu_send_leave(lk_sfu_person *p, int reason, int action);

@@ -242,7 +242,7 @@ void lk_sfu_check_active(lk_sfu_person *p)
     p->state = LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE;
     p->active_due = LK_NEVER;
     lk_sfu_watch_start(p->sfu);
-    lk_sfu_person_changed(p);
+    lk_sfu_person_active(p);
 }
 
 /* The client is told to try again; if it does not come, it is gone. */

@@ -309,8 +309,10 @@ void lk_sfu_send_update(lk_sfu_person *to, Livekit__ParticipantInfo **people, si
     }
 }
 
-/* To the others of the room, and to p; a hidden one is known to nobody else. */
-static void tell_about(lk_sfu_person *p, Livekit__ParticipantInfo *info, bool self)
+typedef enum audience { AUDIENCE_SELF = 1, AUDIENCE_OTHERS = 2, AUDIENCE_ALL = 3 } audience;
+
+/* A hidden one is known to nobody else. */
+static void tell_about(lk_sfu_person *p, Livekit__ParticipantInfo *info, audience who)
 {
     lk_sfu *s = p->sfu;
     Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
@@ -322,7 +324,7 @@ static void tell_about(lk_sfu_person *p, Livekit__ParticipantInfo *info, bool se
     lk_sfu_buf *b = info ? lk_sfu_pack(s, &m.base) : NULL;
     LK_LIST_EACH(&p->room->people, it) {
         lk_sfu_person *to = LK_CONTAINER(it, lk_sfu_person, link);
-        if (to == p ? self : !p->grants.hidden && to->state != LIVEKIT__PARTICIPANT_INFO__STATE__JOINING)
+        if (to == p ? who & AUDIENCE_SELF : (who & AUDIENCE_OTHERS) && !p->grants.hidden && to->state != LIVEKIT__PARTICIPANT_INFO__STATE__JOINING)
             lk_sfu_send_buf(to, b);
     }
     lk_sfu_buf_drop(s, b);
@@ -331,9 +333,30 @@ static void tell_about(lk_sfu_person *p, Livekit__ParticipantInfo *info, bool se
 void lk_sfu_person_changed(lk_sfu_person *p)
 {
     p->version++;
+    p->tell_due = LK_NEVER;
     if (p->state == LIVEKIT__PARTICIPANT_INFO__STATE__JOINING)
         return;
-    tell_about(p, lk_sfu_person_info(p, &p->sfu->out), true);
+    tell_about(p, lk_sfu_person_info(p, &p->sfu->out), AUDIENCE_ALL);
+    lk_arena_reset(&p->sfu->out);
+}
+
+void lk_sfu_person_active(lk_sfu_person *p)
+{
+    if (p->was_publisher) {
+        lk_sfu_person_changed(p);
+        return;
+    }
+    p->version++;
+    p->tell_due = p->sfu->now + SFU_BATCH_USEC;
+    lk_sfu_arm(p->sfu, p->tell_due);
+    tell_about(p, lk_sfu_person_info(p, &p->sfu->out), AUDIENCE_SELF);
+    lk_arena_reset(&p->sfu->out);
+}
+
+void lk_sfu_person_tell(lk_sfu_person *p)
+{
+    p->tell_due = LK_NEVER;
+    tell_about(p, lk_sfu_person_info(p, &p->sfu->out), AUDIENCE_OTHERS);
     lk_arena_reset(&p->sfu->out);
 }
 
@@ -402,7 +425,7 @@ void lk_sfu_person_remove(lk_sfu_person *p, int reason, int action)
             info->has_disconnect_reason = 1;
             info->disconnect_reason = (Livekit__DisconnectReason)reason;
         }
-        tell_about(p, info, false);
+        tell_about(p, info, AUDIENCE_OTHERS);
         lk_arena_reset(&s->out);
     }
     if (known && !p->grants.hidden) {

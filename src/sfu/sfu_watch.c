@@ -278,6 +278,8 @@ void lk_sfu_person_tick(lk_sfu_person *p)
         p->gone_due = s->now + SFU_RESUME_USEC;
         p->gone_reason = LIVEKIT__DISCONNECT_REASON__CONNECTION_TIMEOUT;
     }
+    if (p->tell_due <= s->now)
+        lk_sfu_person_tell(p);
     if (p->refresh_due <= s->now) {
         p->refresh_due = s->now + SFU_REFRESH_USEC;
         lk_sfu_send_refresh_token(p);
@@ -287,5 +289,5 @@ void lk_sfu_person_tick(lk_sfu_person *p)
     lk_sfu_wishes_tick(p);
     lk_sfu_negotiate_tick(p);
     lk_usec due = LK_MIN(LK_MIN(p->gone_due, p->active_due), LK_MIN(p->drop_at, p->refresh_due));
-    lk_sfu_arm(s, due);
+    lk_sfu_arm(s, LK_MIN(due, p->tell_due));
 }

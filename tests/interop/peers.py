@@ -3,6 +3,7 @@
 
 LK_INTEROP_OURS=stock puts the stock library in the place of ours: a test that fails then asks for something the
 reference does not do, so either the test is wrong or we mean to be better (docs/testing.md lists those).
+LK_INTEROP_SERVER=ours does the same with the server: lkc serve in place of livekit-server.
 """
 import asyncio
 import contextlib
@@ -26,6 +27,7 @@ from livekit import api
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVER = ROOT / ".peers/livekit-server"
 OURS = ROOT / "build/liblivekit_ffi.so"
+OUR_SERVER = ROOT / "build/apps/cli/lkc"
 KEY, SECRET = "devkey", "a-secret-for-tests-only-0123456789abcdef"
 RATE = 48000
 
@@ -55,9 +57,10 @@ def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, meta
 
 
 class Server:
-    """One livekit-server on loopback ports of its own."""
+    """One livekit-server, or one lkc serve, on loopback ports of its own."""
 
-    def __init__(self, address="127.0.0.1", netns=None, **rtc):
+    def __init__(self, address="127.0.0.1", netns=None, ours=None, **rtc):
+        self.ours = os.environ.get("LK_INTEROP_SERVER") == "ours" if ours is None else ours
         self.address, self.port = address, free_port()
         host = f"[{address}]" if ":" in address else address
         self.url = f"ws://{host}:{self.port}"
@@ -72,13 +75,16 @@ class Server:
         self.log_path = pathlib.Path(self.dir.name) / "server.log"
         self.log = open(self.log_path, "w")
         prefix = ["ip", "netns", "exec", netns] if netns else []
-        self.process = subprocess.Popen([*prefix, str(SERVER), "--config", str(path)], stdout=self.log,
+        command = [os.environ.get("LK_INTEROP_LKC", str(OUR_SERVER)), "serve"] if self.ours else [str(SERVER)]
+        self.process = subprocess.Popen([*prefix, *command, "--config", str(path)], stdout=self.log,
                                         stderr=subprocess.STDOUT)
-        wait_for(lambda: self.accepts(netns), 20, "livekit-server to accept connections")
+        wait_for(lambda: self.accepts(netns), 20, "the server to accept connections")
 
     def accepts(self, netns):
         if self.process.poll() is not None:
-            raise RuntimeError("livekit-server ended: " + self.log_path.read_text()[-2000:])
+            raise RuntimeError("the server ended: " + self.log_path.read_text()[-2000:])
+        if self.ours:
+            return "signalling " in self.log_path.read_text()
         return "starting LiveKit server" in self.log_path.read_text()
 
     def call(self, service, method, request, **fields):

@@ -512,6 +512,10 @@ LK_TEST(people_see_each_other_come_change_and_go)
     uint32_t a = enter(&w, "ann"), b = enter(&w, "bob");
     connect(&w, "bob");
     const Livekit__ParticipantInfo *seen = told_of(&w, a, "bob");
+    CHECK(lk_test_oom() || (seen && seen->state == LIVEKIT__PARTICIPANT_INFO__STATE__JOINED));
+    CHECK(lk_test_oom() || told_of(&w, b, "bob")->state == LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+    run(&w, LK_SEC(3));
+    seen = told_of(&w, a, "bob");
     if (!lk_test_oom()) {
         CHECK(seen && seen->state == LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
         CHECK_EQ(last(&w, b, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN)->join->n_other_participants, 1);
