@@ -8,14 +8,13 @@
 #include <wslay/wslay.h>
 
 #include "crypto/crypto.h"
+#include "ws/ws_accept.h"
 
 #define HEAD_MAX 16384
 #define FRAGMENTS_MAX 1024
 #define FRAME_HEAD_MAX 14
 #define UNSENT_MAX (8u << 20)
 #define EVENTS_MAX 1024
-#define KEY_TEXT_LEN 24
-#define ACCEPT_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* [RFC6455 s1.3] */
 
 typedef enum ws_phase { PHASE_IDLE, PHASE_PROXY, PHASE_TLS, PHASE_HEAD, PHASE_OPEN, PHASE_OVER } ws_phase;
 
@@ -31,7 +30,7 @@ struct lk_ws {
     uint16_t port;
     bool tls, upgrade, through_proxy, host_is_ip, saw_bytes;
     lk_text request, proxy_request; /* composed at once, sent when its turn comes */
-    char key[KEY_TEXT_LEN + 1];
+    char key[WS_KEY_TEXT_LEN + 1];
     SSL *ssl;
     BIO *net_in, *net_out; /* owned by ssl */
     lk_text out;           /* bytes for the stream */
@@ -244,18 +243,8 @@ static void start_parser(lk_ws *w)
 
 static bool accept_matches(const lk_ws *w)
 {
-    uint8_t digest[LK_SHA1_LEN];
-    char joined[KEY_TEXT_LEN + sizeof ACCEPT_GUID];
-    lk_text want;
-    memcpy(joined, w->key, KEY_TEXT_LEN);
-    memcpy(joined + KEY_TEXT_LEN, ACCEPT_GUID, sizeof ACCEPT_GUID);
-    if (lk_sha1(joined, sizeof joined - 1, digest) != LK_OK)
-        return false;
-    lk_text_init(&want, w->env, 64);
-    lk_base64_put(&want, LK_BASE64_STD, digest, sizeof digest);
-    bool ok = !want.bad && strcmp(want.p, w->accept) == 0;
-    lk_text_deinit(&want);
-    return ok;
+    char want[WS_ACCEPT_TEXT_LEN + 1];
+    return lk_ws_accept_text(want, w->key, w->env) && strcmp(want, w->accept) == 0;
 }
 
 /* ---- WebSocket frames ------------------------------------------------------------------------------ */
