@@ -225,6 +225,7 @@ static void free_loop(lk_loop *loop)
     pthread_mutex_destroy(&loop->lock);
     pthread_cond_destroy(&loop->has_job);
     lk_io_udp_release(loop);
+    lk_release(loop->env, loop->read_buf, LK_IO_READ_BYTES);
     lk_release(loop->env, loop->heap, loop->heap_cap * sizeof *loop->heap);
     lk_release(loop->env, loop->dns_servers, loop->dns_servers_size);
     lk_release(loop->env, loop, sizeof *loop);
@@ -238,6 +239,7 @@ lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *confi
     loop->env = env;
     loop->armed_at = LK_NEVER;
     lk_list_init(&loop->jobs);
+    lk_list_init(&loop->lingering);
     pthread_mutex_init(&loop->lock, NULL);
     pthread_cond_init(&loop->has_job, NULL);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -282,6 +284,7 @@ static void on_stop(lk_task *task, lk_usec now)
     loop->stopping = true;
     lk_io_dns_close(loop);
     lk_io_udp_flush(loop);
+    lk_io_streams_close(loop);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->clock, NULL);
     uv_close((uv_handle_t *)&loop->flush, NULL);

@@ -5,7 +5,7 @@
  * Out:     callbacks on the loop thread.
  * Owner:   one lk_loop per runtime. Everything but lk_loop_post, _new and _free is loop thread only.
  * Limits:  workers min(cores, 4), started when jobs queue; 64 datagrams per receive batch and per send batch;
- *          8 MiB unsent per TCP stream.
+ *          8 MiB unsent per dialled TCP stream, 4 MiB per accepted one.
  * Deviates: none.
  */
 #pragma once
@@ -62,11 +62,15 @@ typedef struct lk_udp lk_udp;
 typedef void (*lk_udp_receive)(void *ctx, lk_usec now, const lk_datagram *d);
 /* Called once after a batch of receives, when all of it has been handed over; may be NULL. */
 typedef void (*lk_udp_batch_end)(void *ctx, lk_usec now);
-/* Binds (port 0: any) and reports the bound address. NETWORK, NOMEM, LIMIT (no descriptor left). */
+/* Binds (port 0: any) and reports the bound address. STATE (the port is taken), DENIED (not for this user), NETWORK,
+ * NOMEM, LIMIT (no descriptor left). */
 LK_NODISCARD lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind, lk_udp_receive receive,
                                 lk_udp_batch_end end, void *ctx, lk_addr *bound);
 /* Copied; leaves with the batch of this loop turn. What the kernel refuses is lost, as on the network. */
 void lk_udp_send(lk_udp *u, const lk_addr *remote, const uint8_t *data, size_t len);
+/* All of them at once, nothing is copied: d[i].local is not looked at. Runs to one destination of equal size (the last may be
+ * shorter) leave as one segmented send where the kernel can. What the kernel refuses is lost, as on the network. */
+void lk_udp_send_batch(lk_udp *u, const lk_datagram *d, size_t count);
 void lk_udp_close(lk_udp *u); /* NULL ok; no callback after */
 
 /* ---- names ---- */
@@ -94,6 +98,38 @@ LK_NODISCARD lk_err lk_tcp_dial(lk_tcp **out, lk_loop *loop, const char *host, u
 LK_NODISCARD lk_err lk_tcp_write(lk_tcp *t, const uint8_t *data, size_t len);
 /* Sends what was written, then ends. NULL ok; no callback after. */
 void lk_tcp_close(lk_tcp *t);
+
+/* ---- TCP, accepted ---- */
+typedef struct lk_listener lk_listener;
+typedef struct lk_stream lk_stream;
+typedef struct lk_stream_callbacks {
+    void *ctx;
+    void (*data)(void *ctx, lk_usec now, const uint8_t *data, size_t len);
+    /* The end, once, by the peer or because it does not read what is written. Then lk_stream_close, also from inside. */
+    void (*ended)(void *ctx, lk_usec now);
+} lk_stream_callbacks;
+/* Somebody has connected: the stream belongs to the callee, who calls lk_stream_start or lk_stream_close before it returns. */
+typedef void (*lk_accepted)(void *ctx, lk_usec now, lk_stream *s, const lk_addr *local, const lk_addr *remote);
+/* Binds (port 0: any), listens and reports the bound address. STATE (the port is taken), DENIED (not for this user),
+ * NETWORK, NOMEM, LIMIT (no descriptor left). */
+LK_NODISCARD lk_err lk_listener_open(lk_listener **out, lk_loop *loop, const lk_addr *bind, lk_accepted accepted, void *ctx,
+                                     lk_addr *bound);
+void lk_listener_close(lk_listener *l); /* NULL ok; no callback after */
+void lk_stream_start(lk_stream *s, const lk_stream_callbacks *callbacks);
+/* Copied only if the kernel does not take it at once. FULL past 4 MiB unsent, STATE after the end, NOMEM. */
+LK_NODISCARD lk_err lk_stream_write(lk_stream *s, const uint8_t *data, size_t len);
+/* No callback after. Sends what was written, for 5 s at most, then ends. NULL ok. */
+void lk_stream_close(lk_stream *s);
+
+/* ---- frames in a stream: two bytes of length, then a packet [RFC4571] ---- */
+#define LK_FRAME_MAX 2048
+typedef struct lk_frame_reader {
+    uint8_t data[2 + LK_FRAME_MAX];
+    size_t have;
+} lk_frame_reader;
+/* Takes bytes from *in up to the end of one packet. AGAIN: more are needed; WIRE: a length over LK_FRAME_MAX, the stream is
+ * not to be read on. packet is valid until the next call. */
+LK_NODISCARD lk_err lk_frame_read(lk_frame_reader *r, lk_bytes *in, lk_bytes *packet);
 
 /* Addresses of interfaces that are up: those with a route first; loopback ones only if asked. Returns the count. */
 size_t lk_net_addresses(lk_addr *out, size_t cap, bool with_loopback);

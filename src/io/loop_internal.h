@@ -38,6 +38,8 @@ struct lk_loop {
     unsigned open_handles; /* uv handles with memory of their own */
     /* UDP batches, made with the first socket */
     struct lk_io_batch *batch;
+    uint8_t *read_buf; /* made with the first listener */
+    lk_list lingering; /* accepted streams that were closed with something still to send */
     /* workers */
     pthread_mutex_t lock;
     pthread_cond_t has_job;
@@ -52,6 +54,12 @@ struct lk_loop {
     bool ending; /* lk_loop_free has begun */
 };
 
+/* Accepted streams read into one buffer of the loop. */
+#define LK_IO_READ_BYTES 65536
+/* What errno says about a refused bind or listen. */
+lk_err lk_io_bind_error(int error);
+
+void lk_io_streams_close(lk_loop *loop);
 void lk_io_dns_close(lk_loop *loop);
 void lk_io_udp_flush(lk_loop *loop);
 void lk_io_udp_release(lk_loop *loop);

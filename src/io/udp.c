@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include "io/loop_internal.h"
@@ -24,7 +25,20 @@ struct lk_udp {
     lk_udp_batch_end end;
     void *ctx;
     bool closed;
+    bool no_segments; /* the kernel, or the way out, does not segment */
 };
+
+lk_err lk_io_bind_error(int error)
+{
+    switch (error) {
+    case EADDRINUSE: return LK_ERR_STATE;
+    case EACCES: return LK_ERR_DENIED;
+    case EMFILE:
+    case ENFILE: return LK_ERR_LIMIT;
+    case ENOMEM: return LK_ERR_NOMEM;
+    default: return LK_ERR_NETWORK;
+    }
+}
 
 static lk_err receive_batch(lk_udp *u, bool *more)
 {
@@ -79,14 +93,14 @@ lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_r
     u->end = end;
     u->ctx = ctx;
     u->fd = socket(bind_to->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    lk_err err = u->fd < 0 ? (errno == EMFILE || errno == ENFILE ? LK_ERR_LIMIT : LK_ERR_NETWORK) : LK_OK;
+    lk_err err = u->fd < 0 ? lk_io_bind_error(errno) : LK_OK;
     int on = 1, buffer = 1 << 20; /* a burst of video waits here while the loop is busy; the kernel may give less */
     if (err == LK_OK)
         (void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     if (err == LK_OK && bind_to->family == 6)
         (void)setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (err == LK_OK && (bind(u->fd, (struct sockaddr *)&sa, len) != 0 || (len = sizeof sa, getsockname(u->fd, (struct sockaddr *)&sa, &len)) != 0))
-        err = LK_ERR_NETWORK;
+        err = lk_io_bind_error(errno);
     if (err == LK_OK && uv_poll_init(&loop->uv, &u->poll, u->fd) != 0)
         err = LK_ERR_NOMEM;
     if (err != LK_OK) {
@@ -142,6 +156,77 @@ void lk_udp_send(lk_udp *u, const lk_addr *remote, const uint8_t *data, size_t l
     b->tx_socket[b->tx_count] = u;
     b->tx_to[b->tx_count] = *remote;
     b->tx_len[b->tx_count++] = len;
+}
+
+/* ---- many at once ----------------------------------------------------------------------------------- */
+
+#define SEGMENT_BYTES_MAX 64000 /* of one segmented send; the kernel's limit is 65507 less the headers */
+
+typedef struct segment_control {
+    _Alignas(struct cmsghdr) char bytes[CMSG_SPACE(sizeof(uint16_t))];
+} segment_control;
+
+/* How many datagrams from d on can leave as one segmented send. */
+static size_t run_length(const lk_udp *u, const lk_datagram *d, size_t count)
+{
+    size_t n = 1, bytes = d[0].len;
+    if (u->no_segments)
+        return 1;
+    while (n < count && d[n].len <= d[0].len && d[n - 1].len == d[0].len && bytes + d[n].len <= SEGMENT_BYTES_MAX &&
+           lk_addr_eq(&d[n].remote, &d[0].remote))
+        bytes += d[n++].len;
+    return n;
+}
+
+static void segment(struct msghdr *m, segment_control *control, size_t segment_bytes)
+{
+    uint16_t size = (uint16_t)segment_bytes;
+    memset(control, 0, sizeof *control);
+    m->msg_control = control->bytes;
+    m->msg_controllen = sizeof control->bytes;
+    struct cmsghdr *c = CMSG_FIRSTHDR(m);
+    c->cmsg_level = SOL_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(c), &size, sizeof size);
+}
+
+static void send_some(lk_udp *u, const lk_datagram *d, size_t count)
+{
+    struct mmsghdr msgs[LK_IO_BATCH];
+    struct iovec iov[LK_IO_BATCH];
+    struct sockaddr_storage to[LK_IO_BATCH];
+    segment_control control[LK_IO_BATCH];
+    size_t first[LK_IO_BATCH];
+    unsigned n = 0;
+    for (size_t at = 0; at < count; n++) {
+        size_t run = run_length(u, d + at, count - at);
+        for (size_t i = 0; i < run; i++)
+            iov[at + i] = (struct iovec){(void *)(uintptr_t)d[at + i].data, d[at + i].len};
+        msgs[n] = (struct mmsghdr){.msg_hdr = {.msg_name = &to[n], .msg_namelen = lk_io_to_sockaddr(&d[at].remote, &to[n]),
+                                               .msg_iov = &iov[at], .msg_iovlen = run}};
+        if (run > 1)
+            segment(&msgs[n].msg_hdr, &control[n], d[at].len);
+        first[n] = at;
+        at += run;
+    }
+    for (unsigned sent = 0; sent < n;) {
+        int r = sendmmsg(u->fd, msgs + sent, n - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0 && msgs[sent].msg_hdr.msg_controllen && (errno == EIO || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOPROTOOPT)) {
+            u->no_segments = true; /* one by one from here on */
+            send_some(u, d + first[sent], count - first[sent]);
+            return;
+        }
+        sent += r > 0 ? (unsigned)r : 1;
+    }
+}
+
+void lk_udp_send_batch(lk_udp *u, const lk_datagram *d, size_t count)
+{
+    for (size_t at = 0; at < count; at += LK_IO_BATCH)
+        send_some(u, d + at, LK_MIN(count - at, LK_IO_BATCH));
 }
 
 static void on_closed(uv_handle_t *h)
