@@ -296,3 +296,44 @@ long lk_base64_decode(uint8_t *out, size_t cap, lk_base64_kind kind, lk_str s)
         return -1;
     return (long)n;
 }
+
+void lk_text_json(lk_text *t, lk_str s)
+{
+    static const char hex[] = "0123456789abcdef";
+    lk_text_ch(t, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c < 0x20) {
+            lk_text_z(t, "\\u00");
+            lk_text_ch(t, hex[c >> 4]);
+            lk_text_ch(t, hex[c & 15]);
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            lk_text_ch(t, '\\');
+        lk_text_ch(t, (char)c);
+    }
+    lk_text_ch(t, '"');
+}
+
+bool lk_json_is_shallow(lk_str json, size_t max)
+{
+    size_t depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < json.len; i++) {
+        char c = json.p[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if ((c == '{' || c == '[') && ++depth > max) {
+            return false;
+        } else if ((c == '}' || c == ']') && depth) {
+            depth--;
+        }
+    }
+    return true;
+}

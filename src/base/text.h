@@ -53,6 +53,8 @@ void lk_text_i64(lk_text *t, int64_t v);
 void lk_text_hex(lk_text *t, const void *data, size_t n); /* lower case */
 /* Percent-encodes everything but unreserved characters. [RFC3986 s2.3] */
 void lk_text_url(lk_text *t, lk_str s);
+/* A JSON string with its quotes. s must be UTF-8. [RFC8259 s7] */
+void lk_text_json(lk_text *t, lk_str s);
 const char *lk_text_cstr(const lk_text *t); /* "" when empty */
 
 /* Terminated decimal into a small buffer; returns it. */
@@ -62,3 +64,6 @@ typedef enum lk_base64_kind { LK_BASE64_STD, LK_BASE64_URL, LK_BASE64_URL_NOPAD 
 void lk_base64_put(lk_text *t, lk_base64_kind kind, const void *data, size_t n);
 /* Strict: alphabet of the kind, right padding, zero spare bits. Returns count, or -1. */
 long lk_base64_decode(uint8_t *out, size_t cap, lk_base64_kind kind, lk_str s);
+
+/* Whether no array or object of the JSON text lies deeper than max: asked before a parser that recurses. */
+bool lk_json_is_shallow(lk_str json, size_t max);

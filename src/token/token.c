@@ -67,35 +67,12 @@ const char *lk_token_fault_text(lk_token_fault fault)
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
-/* jansson would recurse 2048 deep; a token that deep is refused before it sees it. */
-static bool shallow(const char *text, size_t len)
-{
-    size_t depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        if (quoted) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                quoted = false;
-        } else if (c == '"') {
-            quoted = true;
-        } else if ((c == '{' || c == '[') && ++depth > DEPTH_MAX) {
-            return false;
-        } else if ((c == '}' || c == ']') && depth) {
-            depth--;
-        }
-    }
-    return true;
-}
-
 /* One part of the token as a JSON object, NULL if it is none. */
 static json_t *object_of(lk_arena *arena, lk_str part)
 {
     uint8_t *bytes = (uint8_t *)lk_arena_alloc(arena, part.len + 1);
     long n = bytes ? lk_base64_decode(bytes, part.len + 1, LK_BASE64_URL_NOPAD, part) : -1;
-    if (n <= 0 || !shallow((const char *)bytes, (size_t)n))
+    if (n <= 0 || !lk_json_is_shallow((lk_str){(const char *)bytes, (size_t)n}, DEPTH_MAX)) /* jansson goes 2048 deep */
         return NULL;
     json_t *j = json_loadb((const char *)bytes, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
     if (j && !json_is_object(j)) {
@@ -346,25 +323,7 @@ lk_token_fault lk_token_verify(lk_token *out, lk_arena *arena, lk_str token, con
 
 /* ---- minting ---------------------------------------------------------------------------------------- */
 
-static void put_string(lk_text *t, const char *text)
-{
-    static const char hex[] = "0123456789abcdef";
-    lk_text_ch(t, '"');
-    for (const char *c = text; *c; c++) {
-        unsigned char u = (unsigned char)*c;
-        if (u == '"' || u == '\\') {
-            lk_text_ch(t, '\\');
-            lk_text_ch(t, *c);
-        } else if (u < 0x20) {
-            lk_text_z(t, "\\u00");
-            lk_text_ch(t, hex[u >> 4]);
-            lk_text_ch(t, hex[u & 15]);
-        } else {
-            lk_text_ch(t, *c);
-        }
-    }
-    lk_text_ch(t, '"');
-}
+static void put_string(lk_text *t, const char *text) { lk_text_json(t, lk_str_of(text)); }
 
 static void put_name(lk_text *t, const char *name)
 {
