@@ -35,6 +35,7 @@ STEPS = [
     ("fuzz replay", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "fuzz"]),
     ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
+    ("server", [PYTHON, "-m", "pytest", "-q", "tests/server"]),
     ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
 ]
 NIGHTLY = [

@@ -9,7 +9,7 @@ die() { printf '%s\n' "setup: $*" >&2; exit 1; }
 
 packages="build-essential meson ninja-build pkg-config git curl ca-certificates
   libssl-dev libuv1-dev libc-ares-dev libwslay-dev libhttp-parser-dev
-  libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev protobuf-compiler libjansson-dev
+  libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev protobuf-compiler libjansson-dev libyaml-dev zlib1g-dev
   libopus-dev libvpx-dev libsoxr-dev libyuv-dev libsrtp2-dev libusrsctp-dev
   python3 python3-venv espeak-ng sox iproute2 nftables procps binutils"
 

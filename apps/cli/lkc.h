@@ -10,6 +10,10 @@
 #include "livekit/livekit.h"
 #include "livekit/stats.h"
 
+/* The pair everybody knows, as that of livekit-server --dev: for trying out. */
+#define LKC_DEV_KEY "devkey"
+#define LKC_DEV_SECRET "secret"
+
 enum { LKC_OK = 0, LKC_FAILED = 1, LKC_USAGE = 2 };
 
 /* argv[0] is the verb. */

@@ -49,6 +49,10 @@ void api_set_mem(const lk_mem *mem);
 void *api_alloc0(size_t size);
 void api_release(void *p, size_t size);
 
+/* A record as one line, without secrets; target is the part of the event before its dot. */
+#define API_LOG_TARGET_MAX 24
+void api_log_text(char *text, size_t cap, char target[API_LOG_TARGET_MAX], const char *event, const lk_log_field *fields, size_t count);
+
 /* ---- infos (api_info.c) ------------------------------------------------------------------------------ */
 /* Each makes a counted copy of what it is given; NULL when refused. NULL strings become "". */
 lk_room_info *api_room_info_new(const lk_room_info *from);

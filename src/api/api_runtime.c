@@ -12,36 +12,12 @@ lk_usec api_now(void)
 
 /* ---- log ------------------------------------------------------------------------------------------------ */
 
-/* Values that look like secrets end a field: tokens are JWTs ("eyJ..."), credentials travel under known names. */
-static bool is_secret(const char *key, const char *text)
-{
-    return strstr(text, "eyJ") || strstr(text, "access_token=") || strstr(text, "ice-pwd") ||
-           strstr(key, "token") || strstr(key, "secret") || strstr(key, "password");
-}
-
 static void write_record(void *ctx, lk_log_level level, const char *event,
                          const lk_log_field *fields, size_t count)
 {
     lk_runtime *rt = ctx;
-    char text[512], target[24] = "livekit";
-    size_t n = 0;
-    const char *dot = strchr(event, '.');
-    if (dot && (size_t)(dot - event) < sizeof target) {
-        memcpy(target, event, (size_t)(dot - event));
-        target[dot - event] = 0;
-    }
-    n += (size_t)snprintf(text, sizeof text, "%s", event);
-    for (size_t i = 0; i < count && n < sizeof text; i++) {
-        if (!fields[i].text)
-            n += (size_t)snprintf(text + n, sizeof text - n, " %s=%lld", fields[i].key,
-                                  (long long)fields[i].number);
-        else
-            n += (size_t)snprintf(text + n, sizeof text - n, " %s=%s", fields[i].key,
-                                  is_secret(fields[i].key, fields[i].text) ? "***" : fields[i].text);
-    }
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20)
-            *p = ' ';
+    char text[512], target[API_LOG_TARGET_MAX];
+    api_log_text(text, sizeof text, target, event, fields, count);
     if (rt->log)
         rt->log(rt->log_user_data, level, target, text);
     else if (!rt->log_events)
