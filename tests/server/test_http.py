@@ -68,15 +68,17 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("name", BAD_TOKENS)
-def test_a_bad_token_is_refused_with_the_reason_and_no_room_is_made(server, name):
-    make, reason = BAD_TOKENS[name]
+def test_a_bad_token_is_refused_with_the_reason_and_no_room_is_made(name):
+    with peers.OurServer() as server:  # its own: an address may be wrong ten times a second
+        check_refused(server, *BAD_TOKENS[name])
+
+
+def check_refused(server, make, reason):
     made = make()
-    # One address may be wrong ten times a second.
-    peers.wait_for(lambda: get(server, "/rtc/validate?access_token=" + peers.token("probe"))[0] == 200, 5, "the second to pass")
     before = metric(server, "livekit_room_created_total")
     for path in ("/rtc/validate", "/rtc/v1/validate"):
         for where in ("query", "header"):
-            headers = {"Authorization": "Bearer " + made} if where == "header" and len(made) < 16000 else {}
+            headers = {"Authorization": "Bearer " + made} if where == "header" and 0 < len(made) < 16000 else {}
             status, text, _ = get(server, path + ("" if headers else "?access_token=" + made), headers=headers)
             assert status == 401 and reason in text, (status, text)
             assert made[:20] not in text or not made, "the token is not echoed"
@@ -102,7 +104,7 @@ def test_a_bad_token_is_refused_with_the_reason_and_no_room_is_made(server, name
     ("//", 200, "OK"),
 ])
 def test_each_path_answers_as_the_real_server(server, path, status, text):
-    tokens = {"good": peers.token("probe"), "no_join": peers.token("probe", room_join=False), "no_room": peers.token("probe", room=""),
+    tokens = {"good": peers.token("probe"), "no_join": peers.token("probe", room_join=False), "no_room": forge(HS256, claims(video={"roomJoin": True})),
               "nobody": forge(HS256, claims(sub="")), "long_room": peers.token("probe", room="r" * 257)}
     got, body, headers = get(server, path.format(**tokens))
     assert got == status and text in body, (got, body)

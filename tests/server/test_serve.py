@@ -37,8 +37,8 @@ class Serve:
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        rest, errors = self.process.communicate(timeout=20)
-        return self.process.returncode, "".join(self.lines) + rest, errors
+        status = self.process.wait(20)
+        return status, "".join(self.lines) + self.process.stdout.read(), self.process.stderr.read()
 
     def __enter__(self):
         return self
