@@ -29,6 +29,8 @@
 #define LK_SESSION_REMOTE_TRACK_BIT (1ull << 63)
 #define LK_SESSION_DATA_LOW (2u << 20) /* bytes; what the reference starts with */
 #define LK_SESSION_SPARE_NODES_MAX 64
+#define LK_SESSION_DEMAND_PERCENT 200 /* of what our video wants at most: the estimate may grow so far */
+#define LK_SESSION_PACING_PERCENT 250 /* of the estimate: a key frame is out before the next frame is due; see PACER_BURST_USEC */
 #define LK_SESSION_TOKEN_MAX 65536
 #define LK_SESSION_JOB_SENDER 1 /* lk_job.tag, set by media/ */
 #define LK_SESSION_JOB_RECEIVER 2

@@ -434,10 +434,6 @@ void lk_session_push_video(lk_session *s, lk_usec now, uint64_t track, struct lk
     lk_session_pump(s);
 }
 
-/* The estimate may grow to twice what we send. Pacing above it lets a key frame through before the next frame is due; bursts
- * stay within 10 ms of the estimate itself (see PACER_BURST_USEC). */
-#define DEMAND_PERCENT 200
-#define PACING_PERCENT 250
 #define AUDIO_SHARE_BPS 60000 /* of a packet of sound every 20 ms: it is not part of the estimate but of the path */
 
 void lk_session_share_rate(lk_session *s)
@@ -452,8 +448,8 @@ void lk_session_share_rate(lk_session *s)
     }
     uint64_t target = lk_pc_target_bps(s->pc), room = target > audio ? target - audio : target / 2;
     s->target_bps = target;
-    lk_pc_set_demand(s->pc, s->now, wanted * DEMAND_PERCENT / 100);
-    lk_pc_set_pacing(s->pc, s->now, target * PACING_PERCENT / 100);
+    lk_pc_set_demand(s->pc, s->now, wanted * LK_SESSION_DEMAND_PERCENT / 100);
+    lk_pc_set_pacing(s->pc, s->now, target * LK_SESSION_PACING_PERCENT / 100);
     LK_LIST_EACH(&s->local_tracks, it) {
         lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
         if (t->video && wanted)

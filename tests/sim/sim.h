@@ -26,7 +26,7 @@ typedef struct sim_link {
     uint32_t burst, burst_end; /* a burst begins, ends with a datagram; in it everything is lost */
     size_t mtu;                /* longer datagrams are lost; 0: none are */
     uint64_t lose_nth; /* that datagram is lost for certain; 0: none */
-    uint64_t carried;
+    uint64_t carried, bytes;    /* bytes: of datagrams that got through, without IP and UDP */
     bool down, in_burst;
     lk_usec free_at;            /* when the rate limit has sent what it has */
 } sim_link;
@@ -58,12 +58,13 @@ struct sim_peer {
     uint64_t sent;
     uint32_t reconnects;
     void (*on_event)(sim_peer *p, const lk_pc_event *e); /* of a scenario; may be NULL */
+    void (*on_send)(sim_peer *p, const lk_datagram *d);  /* likewise */
     bool hold_candidates; /* trickle late */
     char held[8][SIM_LINE_MAX];
     size_t held_count;
     /* audio */
     lk_audio_sender *sender;
-    uint32_t send_section, receive_section;
+    uint32_t send_section, receive_section, video_section;
     lk_audio_receiver *receiver;
     uint64_t frames_heard;
     double energy_heard, energy_said;
@@ -98,6 +99,7 @@ typedef struct sim_pair_options {
     bool ipv6, server_lite, both_controlling, client_behind_nat;
     bool audio; /* both ways */
     bool no_red; /* the server side does not ask for redundancy */
+    bool video;  /* peer 0 has a section for pictures */
     bool data;   /* peer 0 opens "_reliable" and "_lossy" */
 } sim_pair_options;
 
@@ -130,6 +132,12 @@ extern sim_world *sim_told;
 void sim_ladder(sim_world *w);
 void sim_storm(sim_world *w);
 void sim_long_call(sim_world *w);
+/* Pictures (sim_video.c). */
+void sim_video_bottleneck(sim_world *w);
+void sim_video_steps(sim_world *w);
+void sim_video_reordering(sim_world *w);
+void sim_video_loss_5(sim_world *w);
+void sim_video_loss_15(sim_world *w);
 /* Whole sessions (sim_session.c). */
 void sim_session_clean(sim_world *w);
 void sim_session_bad_road(sim_world *w);

@@ -6,6 +6,7 @@
  * plan are left out (--without: bit n is the n-th), its time is halved (--span). */
 #include "sim/sim.h"
 
+#include <dlfcn.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,13 @@ size_t sim_live_bytes(void) { return live_bytes; }
 
 /* ---- one run ---------------------------------------------------------------------------------------------------------- */
 
+/* Codecs; they stay open. */
+static void *open_symbol(const char *library, const char *name)
+{
+    void *handle = dlopen(library, RTLD_NOW);
+    return handle ? dlsym(handle, name) : NULL;
+}
+
 typedef struct ask {
     const sim_scenario *scenario;
     uint64_t seed;
@@ -110,7 +118,7 @@ static outcome run_once(const ask *q)
     const sim_scenario *s = q->scenario;
     lk_prng peers;
     const lk_rng rng = {&peers, lk_prng_fill};
-    const lk_env env = {.mem = &mem, .rng = &rng, .broken = &broken};
+    const lk_env env = {.mem = &mem, .rng = &rng, .broken = &broken, .sym = open_symbol};
     sim_world *w = (sim_world *)calloc(1, sizeof *w);
     outcome o = {.ended = 0};
     lk_prng_init(&peers, q->seed);

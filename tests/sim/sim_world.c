@@ -65,6 +65,8 @@ static void send(sim_world *w, int from, const lk_datagram *d)
     int to = 1 - from;
     w->counts.sent++;
     w->peers[from].sent++;
+    if (w->peers[from].on_send)
+        w->peers[from].on_send(&w->peers[from], d);
     /* Behind a NAT the local address is nobody's but the peer's own. */
     lk_datagram out = {.local = w->peers[to].address, .remote = w->peers[from].outside, .data = d->data, .len = d->len};
     bool reachable = lk_addr_eq(&d->remote, &w->peers[to].outside);
@@ -74,6 +76,7 @@ static void send(sim_world *w, int from, const lk_datagram *d)
         w->counts.lost++;
         return;
     }
+    l->bytes += d->len;
     lk_usec at = leaves + l->delay + (l->jitter ? (lk_usec)(lk_prng_next(&w->dice) % (uint64_t)l->jitter) : 0);
     if (chance(w, l->reorder))
         at += l->reorder_by;
@@ -337,10 +340,11 @@ static bool add_channels(sim_peer *p)
            lk_pc_add_channel(p->pc, &(lk_pc_channel){.label = "_lossy", .unordered = true, .limit_retransmits = true}, &channel) == LK_OK;
 }
 
-static bool negotiate(sim_world *w, bool data)
+static bool negotiate(sim_world *w, const sim_pair_options *o)
 {
     const lk_pc_section slot = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_RECVONLY, .stream = "", .track = ""};
     const lk_pc_section up = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_SENDONLY, .stream = "-", .track = "up"};
+    const lk_pc_section picture = {.kind = LK_MEDIA_KIND_VIDEO, .direction = LK_PC_SENDONLY, .stream = "-", .track = "picture"};
     const lk_pc_section down = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_SENDONLY, .stream = "PA_x", .track = "TR_down"};
     sim_peer *a = &w->peers[0], *b = &w->peers[1];
     lk_text offer, answer;
@@ -348,7 +352,8 @@ static bool negotiate(sim_world *w, bool data)
     lk_text_init(&offer, w->env, 65536);
     lk_text_init(&answer, w->env, 65536);
     bool ok = lk_pc_add_section(a->pc, &slot, &a->receive_section) == LK_OK && lk_pc_add_section(a->pc, &up, &a->send_section) == LK_OK &&
-              lk_pc_add_section(b->pc, &down, &b->send_section) == LK_OK && (!data || add_channels(a)) && lk_pc_create_offer(a->pc, w->now, &offer) == LK_OK &&
+              lk_pc_add_section(b->pc, &down, &b->send_section) == LK_OK && (!o->video || lk_pc_add_section(a->pc, &picture, &a->video_section) == LK_OK) &&
+              (!o->data || add_channels(a)) && lk_pc_create_offer(a->pc, w->now, &offer) == LK_OK &&
               lk_pc_accept_offer(b->pc, w->now, offer.p, offer.len, &answer, &why) == LK_OK &&
               lk_pc_set_answer(a->pc, w->now, answer.p, answer.len, &why) == LK_OK &&
               lk_pc_add_local_address(a->pc, w->now, &a->address) == LK_OK && lk_pc_add_local_address(b->pc, w->now, &b->address) == LK_OK;
@@ -361,7 +366,7 @@ static bool negotiate(sim_world *w, bool data)
 bool sim_connect(sim_world *w, const sim_pair_options *o)
 {
     bool ok = sim_check(w, lk_dtls_context_new(&w->dtls, w->env) == LK_OK, "DTLS context made") && make_peer(w, 0, o) && make_peer(w, 1, o) &&
-              negotiate(w, o->data);
+              negotiate(w, o);
     if (ok && o->audio)
         ok = add_audio(w, 0) && add_audio(w, 1);
     w->next_frame = o->audio ? w->now + TICK : LK_NEVER;
