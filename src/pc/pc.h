@@ -115,6 +115,8 @@ typedef struct lk_pc_channel {
     const char *label; /* at most LK_PC_LABEL_MAX bytes */
     bool unordered, limit_retransmits;
     uint32_t retransmits_max;
+    bool negotiated; /* both sides made it with this stream id: nothing is said about it on the wire, it opens with the */
+    uint16_t id;     /* association [RFC8831 s6.5]; below 65535, one of its own */
 } lk_pc_channel;
 /* The first one brings the application section into the next offer. *channel is its number for the calls and events below.
  * LIMIT, NOMEM, INVALID. */

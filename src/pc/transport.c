@@ -11,10 +11,23 @@
 
 /* ---- data channels ---- */
 
+/* Is that stream id somebody's already? */
+static bool is_taken(const lk_transport *t, uint16_t stream)
+{
+    for (size_t i = 0; i < t->channel_count; i++) {
+        const lk_pc_chan *c = &t->channels[i];
+        if (c->stream == stream && c->state != LK_PC_CHANNEL_CLOSED && (!c->ours || c->open_sent))
+            return true;
+    }
+    return false;
+}
+
 lk_err lk_transport_add_channel(lk_transport *t, const lk_pc_channel *c, uint32_t *channel)
 {
     size_t len = strlen(c->label);
     if (len == 0 || len > LK_PC_LABEL_MAX)
+        return LK_ERR_INVALID;
+    if (c->negotiated && (c->id == UINT16_MAX || is_taken(t, c->id)))
         return LK_ERR_INVALID;
     if (t->channel_count == LK_PC_CHANNELS_MAX)
         return LK_ERR_LIMIT;
@@ -24,7 +37,7 @@ lk_err lk_transport_add_channel(lk_transport *t, const lk_pc_channel *c, uint32_
             return LK_ERR_NOMEM;
     }
     lk_pc_chan *n = &t->channels[t->channel_count];
-    *n = (lk_pc_chan){.ours = true, .unordered = c->unordered, .limit_retransmits = c->limit_retransmits,
+    *n = (lk_pc_chan){.ours = !c->negotiated, .negotiated = c->negotiated, .stream = c->negotiated ? c->id : 0, .unordered = c->unordered, .limit_retransmits = c->limit_retransmits,
                       .reliability = c->retransmits_max};
     memcpy(n->label, c->label, len + 1);
     *channel = (uint32_t)t->channel_count++;
@@ -84,12 +97,11 @@ static void open_channels(lk_transport *t, lk_usec now)
     uint16_t next = t->dtls.role == LK_DTLS_CLIENT ? 0 : 1;
     for (size_t i = 0; i < t->channel_count; i++) {
         lk_pc_chan *c = &t->channels[i];
-        if (!c->ours)
+        if (!c->ours || c->open_sent)
             continue;
+        while (is_taken(t, next))
+            next = (uint16_t)(next + 2);
         uint16_t stream = next;
-        next = (uint16_t)(next + 2);
-        if (c->open_sent)
-            continue;
         uint8_t open[LK_PC_LABEL_MAX + 16];
         size_t len = 0;
         c->stream = stream;
@@ -213,6 +225,20 @@ static bool on_reset(lk_transport *t, uint16_t stream, lk_transport_event *out)
     return true;
 }
 
+/* Nobody opens a negotiated one: it is open as soon as there is an association. */
+static bool next_negotiated(lk_transport *t, lk_transport_event *out)
+{
+    for (uint32_t i = 0; i < t->channel_count; i++) {
+        lk_pc_chan *c = &t->channels[i];
+        if (!c->negotiated || c->state != LK_PC_CHANNEL_CONNECTING)
+            continue;
+        c->state = LK_PC_CHANNEL_OPEN;
+        channel_event(out, c, i, true);
+        return true;
+    }
+    return false;
+}
+
 /* The association is over: one channel after the other is told. */
 static bool next_closed(lk_transport *t, lk_transport_event *out)
 {
@@ -234,6 +260,8 @@ bool lk_transport_poll_event(lk_transport *t, lk_transport_event *out)
     uint8_t record[2048];
     size_t len;
     while (t->sctp) {
+        if (lk_sctp_state_of(t->sctp) == LK_SCTP_STATE_CONNECTED && next_negotiated(t, out))
+            return true;
         while (lk_sctp_poll_event(t->sctp, &ev)) {
             bool told = false;
             if (ev.type == LK_SCTP_EV_MESSAGE)

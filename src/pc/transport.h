@@ -17,7 +17,7 @@
 typedef enum lk_pc_channel_state { LK_PC_CHANNEL_CONNECTING, LK_PC_CHANNEL_OPEN, LK_PC_CHANNEL_CLOSED } lk_pc_channel_state;
 typedef struct lk_pc_chan {
     char label[LK_PC_LABEL_MAX + 1];
-    bool ours, unordered, limit_retransmits, limit_lifetime, open_sent;
+    bool ours, negotiated, unordered, limit_retransmits, limit_lifetime, open_sent;
     uint32_t reliability; /* retransmissions or milliseconds */
     uint16_t stream;
     lk_pc_channel_state state;

@@ -51,6 +51,7 @@ struct sim_peer {
     int index;
     lk_addr address;  /* what it binds */
     lk_addr outside;  /* what the other side sees; differs behind a NAT */
+    bool walled, has_sent; /* walled: nothing gets in before something was sent to where it comes from */
     lk_pc *pc;
     lk_pc_state state;
     lk_usec connected_at, disconnected_at, failed_at, closed_at; /* first time; LK_NEVER: did not happen */
@@ -80,6 +81,7 @@ struct sim_world {
     sim_flying *air;
     size_t air_count;
     uint64_t next_number, last_delivered[2];
+    lk_addr stun; /* of a STUN server; family 0: there is none */
     lk_dtls_context *dtls;
     lk_frame_pool *pool;
     lk_usec next_frame; /* when the speakers say the next 10 ms; LK_NEVER: nobody speaks */
@@ -96,7 +98,7 @@ struct sim_world {
 };
 
 typedef struct sim_pair_options {
-    bool ipv6, server_lite, both_controlling, client_behind_nat;
+    bool ipv6, server_lite, both_controlling, client_behind_nat, server_walled;
     bool audio; /* both ways */
     bool no_red; /* the server side does not ask for redundancy */
     bool video;  /* peer 0 has a section for pictures */
@@ -138,6 +140,12 @@ void sim_video_steps(sim_world *w);
 void sim_video_reordering(sim_world *w);
 void sim_video_loss_5(sim_world *w);
 void sim_video_loss_15(sim_world *w);
+/* Data channels (sim_data.c). */
+void sim_data_clean(sim_world *w);
+void sim_data_loss_5(sim_world *w);
+void sim_data_loss_15(sim_world *w);
+void sim_data_loss_15_slow(sim_world *w);
+void sim_data_bounded(sim_world *w);
 /* Whole sessions (sim_session.c). */
 void sim_session_clean(sim_world *w);
 void sim_session_bad_road(sim_world *w);

@@ -90,6 +90,22 @@ static void establish_behind_nat(sim_world *w)
     establish(w, &(sim_pair_options){.client_behind_nat = true}, LK_SEC(4));
 }
 
+/* The server can be reached only after it has sent to where we are seen, and only a STUN server knows where that is. */
+static void establish_reflexive(sim_world *w)
+{
+    const lk_addr stun = lk_addr_v4(198, 51, 100, 1, 3478);
+    both_links(w, &(sim_link){.delay = LK_MSEC(20)});
+    w->stun = stun;
+    if (!sim_connect(w, &(sim_pair_options){.client_behind_nat = true, .server_walled = true}))
+        return;
+    sim_run(w, LK_SEC(3), sim_both_connected);
+    SIM_CHECK(w, !sim_both_connected(w));
+    SIM_CHECK(w, lk_pc_add_stun_server(w->peers[0].pc, w->now, &stun) == LK_OK);
+    sim_drain(w);
+    sim_run(w, LK_SEC(7), sim_both_connected);
+    SIM_CHECK(w, sim_both_connected(w));
+}
+
 static void establish_late_trickle(sim_world *w)
 {
     both_links(w, &(sim_link){.delay = LK_MSEC(10)});
@@ -310,6 +326,7 @@ const sim_scenario sim_scenarios[] = {
     {"establish_lite", establish_lite, 1, 0, 0},
     {"establish_role_conflict", establish_role_conflict, 0, 0, 0},
     {"establish_behind_nat", establish_behind_nat, 0, 0, 0},
+    {"establish_reflexive", establish_reflexive, 1, 0, 0},
     {"establish_late_trickle", establish_late_trickle, 0, 0, 0},
     {"establish_ipv6_role_conflict", establish_ipv6_role_conflict, 1, 0, 0},
     {"establish_lite_behind_nat", establish_lite_behind_nat, 1, 0, 0},
@@ -329,6 +346,11 @@ const sim_scenario sim_scenarios[] = {
     {"video_reordering", sim_video_reordering, 0, 1, 0},
     {"video_loss_5", sim_video_loss_5, 1, 0, 0},
     {"video_loss_15", sim_video_loss_15, 1, 0, 0},
+    {"data_clean", sim_data_clean, 0, 0, 0},
+    {"data_loss_5", sim_data_loss_5, 1, 1, 1},
+    {"data_loss_15", sim_data_loss_15, 1, 0, 0},
+    {"data_loss_15_slow", sim_data_loss_15_slow, 1, 0, 0},
+    {"data_bounded", sim_data_bounded, 1, 0, 0},
     {"junk_on_every_port", junk_on_every_port, 0, 0, 0},
     {"session_clean", sim_session_clean, 0, 0, 0},
     {"session_bad_road", sim_session_bad_road, 1, 1, 1},

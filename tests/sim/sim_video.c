@@ -257,7 +257,7 @@ static void lossy(sim_world *w, uint32_t loss, uint64_t least_seen)
     if (begin(w, &v, &(sim_link){.delay = LK_MSEC(20), .loss = loss})) {
         run(w, LK_SEC(2));
         mark(w);
-        run(w, LK_SEC(20));
+        run(w, LK_SEC(10));
         SIM_CHECK(w, seen(w) >= least_seen);
         SIM_CHECK(w, v.freeze_worst < LK_SEC(1));
         SIM_CHECK(w, v.burst_worst <= 1000);

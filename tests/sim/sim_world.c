@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/sim.h"
+#include "stun_answer.h"
 
 #include <math.h>
 
@@ -59,10 +60,24 @@ static lk_usec through_rate(sim_world *w, sim_link *l, size_t len)
     return l->free_at;
 }
 
+/* Not part of the path between the peers, and at once. */
+static void ask_stun(sim_world *w, int from, const lk_datagram *d)
+{
+    uint8_t answer[128];
+    size_t len = stun_answer(answer, sizeof answer, d->data, d->len, &w->peers[from].outside, true);
+    const lk_datagram back = {d->local, d->remote, answer, len};
+    if (len)
+        lk_pc_input(w->peers[from].pc, w->now, &back);
+}
+
 static void send(sim_world *w, int from, const lk_datagram *d)
 {
     sim_link *l = &w->links[from];
     int to = 1 - from;
+    if (w->stun.family && lk_addr_eq(&d->remote, &w->stun)) {
+        ask_stun(w, from, d);
+        return;
+    }
     w->counts.sent++;
     w->peers[from].sent++;
     if (w->peers[from].on_send)
@@ -70,6 +85,8 @@ static void send(sim_world *w, int from, const lk_datagram *d)
     /* Behind a NAT the local address is nobody's but the peer's own. */
     lk_datagram out = {.local = w->peers[to].address, .remote = w->peers[from].outside, .data = d->data, .len = d->len};
     bool reachable = lk_addr_eq(&d->remote, &w->peers[to].outside);
+    w->peers[from].has_sent |= reachable;
+    reachable = reachable && (!w->peers[to].walled || w->peers[to].has_sent);
     bool gets_on = reachable && !taken(w, l, d->len);
     lk_usec leaves = gets_on ? through_rate(w, l, d->len + lk_addr_overhead(&d->remote)) : LK_NEVER;
     if (leaves == LK_NEVER) {
@@ -319,6 +336,7 @@ static bool make_peer(sim_world *w, int i, const sim_pair_options *o)
     p->address = o->ipv6 ? (lk_addr){.family = 6, .port = (uint16_t)(5000 + i), .ip = {0xfd, [15] = (uint8_t)(1 + i)}}
                          : lk_addr_v4(10, 0, 0, (uint8_t)(1 + i), (uint16_t)(5000 + i));
     p->outside = i == 0 && o->client_behind_nat ? lk_addr_v4(192, 0, 2, 7, 40000) : p->address;
+    p->walled = i == 1 && o->server_walled;
     p->connected_at = p->disconnected_at = p->failed_at = p->closed_at = LK_NEVER;
     return sim_check(w, lk_pc_new(&p->pc, w->env, &c, w->now) == LK_OK, "peer connection made");
 }
