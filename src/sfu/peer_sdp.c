@@ -20,8 +20,8 @@ static const struct {
 } extensions[EXTENSIONS] = {
     [EXT_LEVEL] = {"urn:ietf:params:rtp-hdrext:ssrc-audio-level", offsetof(lk_peer_sect, level_id), true, true, true, 0},
     [EXT_MID] = {"urn:ietf:params:rtp-hdrext:sdes:mid", offsetof(lk_peer_sect, mid_id), true, true, true, 0},
-    [EXT_RID] = {"urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", offsetof(lk_peer_sect, rid_id), false, true, false, 0},
-    [EXT_RRID] = {"urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", offsetof(lk_peer_sect, rrid_id), false, true, false, 0},
+    [EXT_RID] = {"urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", offsetof(lk_peer_sect, rid_id), false, true, true, 0},
+    [EXT_RRID] = {"urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", offsetof(lk_peer_sect, rrid_id), false, true, true, 0},
     [EXT_TWCC] = {"http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01", offsetof(lk_peer_sect, twcc_id), false, true,
                   true, 5},
     [EXT_AST] = {"http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time", offsetof(lk_peer_sect, ast_id), false, false, true, 3},
