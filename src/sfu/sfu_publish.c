@@ -335,6 +335,8 @@ static void tell_sizes(lk_sfu_track *t)
     for (size_t k = 0; k < n; k++) {
         sizes[k][0] = (uint16_t)LK_MIN(i->layers[k]->width, (uint32_t)UINT16_MAX);
         sizes[k][1] = (uint16_t)LK_MIN(i->layers[k]->height, (uint32_t)UINT16_MAX);
+        for (int d = 0; k > 0 && d < 2; d++) /* whatever a client says, a better layer is not smaller */
+            sizes[k][d] = LK_MAX(sizes[k][d], sizes[k - 1][d]);
     }
     lk_up_set_sizes(t->up, (const uint16_t(*)[2])sizes, n);
 }

@@ -3,7 +3,9 @@
  * An offer is a list of words: "a:CID" or "v:CID" a section that sends, "ra" "rv" one that receives, "-CID" one that ended,
  * "m=application" on a line of its own the data channels. An answer or offer made here names the mids of downs. */
 #pragma once
+#ifndef CHECK /* a fuzz entry brings its own */
 #include "lk_test.h"
+#endif
 #include "sfu/peer.h"
 
 #define FAKE_LOG_MAX 64
