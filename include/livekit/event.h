@@ -71,8 +71,8 @@ typedef enum lk_event_type {
     LK_EVENT_TRACK_UNMUTED,             /* participant (may be the local one), publication */
 
     /* -- data -- */
-    LK_EVENT_DATA,           /* participant (NULL: the server), data, text: the topic ("" also without one: flag tells),
-                              * reliable, flag: it has a topic */
+    LK_EVENT_DATA,           /* participant (NULL: the server, or somebody it has not announced yet), data, text: the topic
+                              * ("" also without one: flag tells), reliable, flag: it has a topic */
     LK_EVENT_DTMF,           /* participant (NULL: the server), text: the digit, user_value: the code */
     LK_EVENT_DATA_THRESHOLD, /* user_value: bytes, reliable */
 

@@ -18,6 +18,7 @@ import time
 import wave
 
 import pictures
+import post
 from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto.ffi_pb2 import FfiRequest
@@ -91,6 +92,14 @@ class Participant:
         for name in EVENTS:
             self.room.on(name, self.reporter(name))
         self.room.on("track_subscribed", self.on_subscribed)
+        self.room.on("data_received", self.on_data)
+
+    def on_data(self, packet):
+        """Packets of order_send."""
+        number, size = int.from_bytes(packet.data[:4], "big"), len(packet.data)
+        tell("data", kind="reliable" if packet.kind == rtc.DataPacketKind.KIND_RELIABLE else "lossy", topic=packet.topic,
+             identity=packet.participant.identity if packet.participant else "", number=number, size=size,
+             whole=packet.data == post.body(number, size))
 
     def reporter(self, name):
         return lambda *args: tell(name, args=[describe(a) for a in args])
@@ -234,6 +243,13 @@ class Participant:
         for remote in self.room.remote_participants.values():
             for publication in remote.track_publications.values():
                 publication.set_subscribed(text != "off")
+
+    async def order_send(self, text):
+        """send IDENTITY|all reliable|lossy TOPIC|- NUMBER SIZE"""
+        whom, kind, topic, number, size = text.split()
+        await self.room.local_participant.publish_data(
+            post.body(int(number), int(size)), reliable=kind == "reliable", topic="" if topic == "-" else topic,
+            destination_identities=[] if whom == "all" else [whom])
 
     def pictures_of_others(self):
         return [p for remote in self.room.remote_participants.values() for p in remote.track_publications.values()

@@ -4,17 +4,21 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
 
 import peers
+import pictures
 
 BUILD = peers.ROOT / "build/examples"
-NAMES = {"publish_wav": ["s.wav"], "receive_wav": ["h.wav"], "stats": [], "epoll": []}
+NAMES = {"publish_wav": ["s.wav"], "receive_wav": ["h.wav"], "stats": [], "epoll": [], "publish_picture": ["9"],
+         "receive_png": ["h.png"], "echo": []}
 
 
 class Example:
@@ -224,6 +228,91 @@ def test_epoll_ends_with_its_input(server, room):
     peers.wait_for(lambda: server.participants(room) == [], 10, "it to have left")
 
 
+# ---- pictures and data -------------------------------------------------------------------------------------------------
+
+def read_png(path):
+    """Red, green and blue of a PNG without filters, as an array; checks its sums."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, chunks = 8, {}
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + size]
+        assert struct.unpack(">I", data[at + 8 + size:at + 12 + size])[0] == zlib.crc32(kind + body), kind
+        chunks[kind] = body
+        at += 12 + size
+    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, 1 + width * 3)
+    assert not rows[:, 0].any() and b"IEND" in chunks
+    return rows[:, 1:].reshape(height, width, 3)
+
+
+def test_python_sees_publish_picture(server, room, tmp_path):
+    """Nine of ten numbers, the last one among them."""
+    with peers.Program("watch", "stock", server.url, peers.token("bob", room), picture=tmp_path / "seen.png") as bob:
+        bob.wait("connected")
+        with Example("publish_picture", server.url, peers.token("alice", room), 75) as alice:
+            sid = alice.wait(r"published (TR_\w+)")[1]
+            told = bob.wait("track_subscribed", identity="alice")
+            assert (told["publication"], told["name"], told["type"]) == (sid, "picture", "RemoteVideoTrack")
+            first = bob.wait("first_picture")
+            assert (first["width"], first["height"]) == (pictures.WIDTH, pictures.HEIGHT)
+            assert alice.finish(60) == 0, alice.lines
+        numbers = bob.ask("seen")["numbers"]
+        assert bob.finish() == 0
+    assert numbers[-1] == 74 and len(numbers) >= 0.9 * (75 - numbers[0]), numbers
+
+
+def test_receive_png_keeps_a_picture_of_python(server, room, tmp_path):
+    """The picture is one that was shown: it names its number, and is as it was drawn."""
+    with Example("receive_png", server.url, peers.token("bob", room), tmp_path / "seen.png", "alice") as bob:
+        with peers.Program("watch", "stock", server.url, peers.token("alice", room)) as alice:
+            alice.wait("connected")
+            sid = alice.ask("show", "showing")["publication"]
+            assert bob.wait(r"looking at (\w+) of alice")[1] == sid
+            assert bob.finish(60) == 0, bob.lines
+            alice.ask("enough", "shown")
+            assert alice.finish() == 0
+    rgb = read_png(tmp_path / "seen.png").astype(float)
+    luma = 16 + rgb @ [0.257, 0.504, 0.098]
+    number = pictures.number(luma)
+    assert luma.shape == (pictures.HEIGHT, pictures.WIDTH) and number is not None
+    assert pictures.psnr(luma, pictures.luma(number)) >= 25, "what clips in RGB is not there any more"
+
+
+def test_the_examples_see_each_other(server, room, tmp_path):
+    with Example("receive_png", server.url, peers.token("bob", room), tmp_path / "seen.png") as bob:
+        with Example("publish_picture", server.url, peers.token("alice", room)) as alice:
+            bob.wait("640x360 written", 60)
+            assert bob.finish() == 0
+            alice.process.send_signal(signal.SIGINT)
+            assert alice.finish() == 0
+    assert pictures.number(16 + read_png(tmp_path / "seen.png") @ [0.257, 0.504, 0.098]) >= 10
+
+
+def test_echo_sends_back_what_python_sends(server, room):
+    with Example("echo", server.url, peers.token("echo", room)) as echo:
+        echo.wait(f"connected to {room} as echo")
+        with peers.Program("watch", "stock", server.url, peers.token("alice", room)) as alice, \
+                peers.Program("watch", "stock", server.url, peers.token("carol", room)) as carol:
+            alice.wait("connected")
+            carol.wait("connected")
+            echo.wait("alice is here")
+            for n in range(20):
+                alice.say(f"send echo reliable topic{n % 3} {n} {10 + n * 3000}")
+                alice.say(f"send echo lossy - {n} 100")
+            for n in range(20):
+                back = alice.wait("data", 30, kind="reliable", number=n)
+                assert (back["identity"], back["topic"], back["size"], back["whole"]) == ("echo", f"topic{n % 3}", 10 + n * 3000, True)
+            assert [line["number"] for line in alice.events("data") if line["kind"] == "reliable"] == list(range(20))
+            peers.wait_for(lambda: sum(line["kind"] == "lossy" for line in alice.events("data")) >= 15, 10, "lossy packets to come back")
+            assert carol.events("data") == [], "an answer is for him who asked"
+            assert alice.finish() == 0 and carol.finish() == 0
+        echo.process.send_signal(signal.SIGTERM)
+        assert echo.finish() == 0
+        assert int(echo.wait(r"(\d+) echoed, 0 refused")[1]) >= 35
+
+
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", NAMES)
@@ -250,7 +339,7 @@ def test_a_bad_url_is_named(files, name, url, said, monkeypatch):
     assert not others and said.lower() in line.lower(), program.lines
 
 
-@pytest.mark.parametrize("name", ["receive_wav", "stats"])
+@pytest.mark.parametrize("name", ["receive_wav", "stats", "publish_picture", "echo"])
 def test_a_host_that_never_answers_is_given_up_when_the_user_wants(files, name):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with Example(name, f"ws://127.0.0.1:{silent.getsockname()[1]}", "token", *NAMES[name]) as program:
