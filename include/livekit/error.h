@@ -42,7 +42,8 @@ extern "C" {
     X(INTERNAL, -18, "internal error")                                 \
     X(FORKED, -19, "used in a child of the process that started it")   \
     X(CODEC, -20, "a codec refused its input")                         \
-    X(LIMIT, -21, "a documented limit was passed")
+    X(LIMIT, -21, "a documented limit was passed")                     \
+    X(SYSTEM, -22, "the system gives no more threads or descriptors")
 
 typedef enum lk_err {
 #define LK_ERR_ENUM(name, number, text) LK_ERR_##name = number,

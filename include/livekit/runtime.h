@@ -102,7 +102,8 @@ LK_API lk_err lk_runtime_set_callback(lk_runtime *runtime,
                                       void *user_data);
 
 /* Puts an LK_EVENT_USER behind all events queued so far; value comes back in event->user_value and user_data in
- * event->user_data. Wakes up whoever waits. LK_ERR_FULL when 65536 of them wait. LK_ANY. */
+ * event->user_data. Wakes up whoever waits. LK_ERR_FULL when 65536 of them wait, LK_ERR_SYSTEM when
+ * there is no thread for the callback. LK_ANY. */
 LK_API lk_err lk_post_event(lk_runtime *runtime, uint64_t user_value, void *user_data);
 
 /* ---- operations ------------------------------------------------------------------------------------ */

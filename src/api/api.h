@@ -88,6 +88,8 @@ void api_push(api_box *box);
 void api_gate(lk_room *room, bool closed);
 /* A stream got a frame or ended: queues its token once. */
 void api_push_stream(api_stream *stream);
+/* Under rt->lock: whether an event would reach the callback; starts its thread. */
+bool api_can_deliver(lk_runtime *rt);
 /* Under rt->lock: there is something in the queue. */
 void api_signal(lk_runtime *rt);
 /* Delivers what waits if there is a callback, then ends the event thread. */

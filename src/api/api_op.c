@@ -39,7 +39,8 @@ lk_err api_op_new(lk_op *out, lk_runtime *rt, lk_op_kind kind, lk_room *room, lk
     }
     lk_op id = p->id; /* once it is in the table a stop of the runtime may end it */
     pthread_mutex_lock(&rt->lock);
-    lk_err err = lk_map_put(&rt->ops, id, p);
+    /* What could never tell its end is not begun. */
+    lk_err err = api_can_deliver(rt) ? lk_map_put(&rt->ops, id, p) : LK_ERR_SYSTEM;
     pthread_mutex_unlock(&rt->lock);
     if (err != LK_OK) {
         pending_free(p);

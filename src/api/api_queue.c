@@ -123,7 +123,7 @@ static bool start_thread(pthread_t *out, void *(*run)(void *), void *arg)
     return ok;
 }
 
-void api_signal(lk_runtime *rt)
+bool api_can_deliver(lk_runtime *rt)
 {
     if (rt->callback && !rt->thread_on) {
         api_ref(rt);
@@ -132,6 +132,12 @@ void api_signal(lk_runtime *rt)
         if (!rt->thread_on)
             atomic_fetch_sub(&rt->o.refs, 1); /* the caller holds another one */
     }
+    return !rt->callback || rt->thread_on;
+}
+
+void api_signal(lk_runtime *rt)
+{
+    (void)api_can_deliver(rt);
     pthread_cond_broadcast(&rt->cond);
     if (rt->callback || rt->fd_ready)
         return;
@@ -211,11 +217,11 @@ lk_err lk_post_event(lk_runtime *rt, uint64_t user_value, void *user_data)
     if (api_check(rt) != LK_OK)
         return LK_ERR_FORKED;
     pthread_mutex_lock(&rt->lock);
-    bool full = rt->user_count >= LK_API_USER_EVENTS_MAX;
-    rt->user_count += !full;
+    bool full = rt->user_count >= LK_API_USER_EVENTS_MAX, deaf = !api_can_deliver(rt);
+    rt->user_count += !full && !deaf;
     pthread_mutex_unlock(&rt->lock);
-    if (full)
-        return LK_ERR_FULL;
+    if (full || deaf)
+        return full ? LK_ERR_FULL : LK_ERR_SYSTEM;
     api_box *box = api_box_new(rt, LK_EVENT_USER);
     if (!box) {
         pthread_mutex_lock(&rt->lock);

@@ -12,7 +12,7 @@
 #include "crypto/crypto.h"
 
 #define OUT_MAX 64
-#define RECORD_MAX 1150 /* with 37 bytes of a record around it under the MTU */
+#define RECORD_MAX 1135 /* with 37 bytes of a record around it under the MTU */
 #define HANDSHAKE_MAX_USEC LK_SEC(30)
 #define TIMER_FIRST_USEC 100000u
 #define TIMER_MAX_USEC 3000000u

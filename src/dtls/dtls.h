@@ -4,13 +4,13 @@
  * In:      datagrams of the DTLS class from a validated pair (the caller's gate), the peer's fingerprint.
  * Out:     datagrams; LK_DTLS_EV_CONNECTED with split keys once the fingerprint matched, or one FAILED / CLOSED.
  * Owner:   embedded by value in lk_pc; one lk_dtls_context is shared by all of a runtime. Loop thread.
- * Limits:  64 datagrams wait to be sent; a handshake ends after 30 s; MTU 1200.
+ * Limits:  64 datagrams wait to be sent; a handshake ends after 30 s; datagrams of LK_DTLS_MTU.
  * Deviates: first retransmission after 100 ms [RFC6347 s4.2.4.1 allows less than 1 s for real-time use].
  */
 #pragma once
 #include "base/lk_base.h"
 
-#define LK_DTLS_MTU 1200
+#define LK_DTLS_MTU 1172 /* of the datagram: 1,200 bytes with UDP and IPv4; IPv6 knows no path below 1,280 */
 #define LK_DTLS_FINGERPRINT_MAX 200 /* "sha-512 AB:CD:..." */
 #define LK_DTLS_KEY_MAX 32
 #define LK_DTLS_SALT_MAX 14

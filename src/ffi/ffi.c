@@ -269,7 +269,7 @@ static uint64_t handle_request(ffi_call *c, const uint8_t *data, size_t len, con
         ffi_reject(c, "message is empty");
         return 0;
     }
-    if (!run_row(c, row))
+    if (!run_row(c, row) || c->unanswerable)
         return 0;
     if (c->build.bad || lk_pbuf_complete_response(&c->response, &c->build.arena) != LK_OK) {
         ffi_reject_err(c, LK_ERR_NOMEM);

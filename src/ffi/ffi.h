@@ -96,6 +96,7 @@ typedef struct ffi_call {
     ffi_build build;
     lk_runtime *rt;
     bool answered; /* the callback that says what is wrong is on its way */
+    bool unanswerable; /* and this one cannot be sent: the request is rejected */
     char why[LK_FFI_WHY_MAX]; /* of a rejection */
 } ffi_call;
 

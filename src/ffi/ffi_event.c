@@ -24,10 +24,12 @@ void ffi_op_free(ffi_op *op)
 }
 
 /* In line with the events of the queue: the answer of the request comes first, and the order is one. */
-static void post(lk_runtime *rt, ffi_op *op)
+static lk_err post(lk_runtime *rt, ffi_op *op)
 {
-    if (lk_post_event(rt, 0, op) != LK_OK)
+    lk_err err = lk_post_event(rt, 0, op);
+    if (err != LK_OK)
         ffi_op_free(op);
+    return err;
 }
 
 void ffi_op_begun(ffi_call *c, ffi_op *op, lk_err err, const char *text)
@@ -36,7 +38,9 @@ void ffi_op_begun(ffi_call *c, ffi_op *op, lk_err err, const char *text)
         return;
     op->error.code = err;
     (void)lk_str_copy(op->error.text, sizeof op->error.text, lk_str_of(text ? text : lk_err_text(err)));
-    post(c->rt, op);
+    err = post(c->rt, op);
+    if (err != LK_OK)
+        c->unanswerable = !ffi_reject_err(c, err);
 }
 
 void ffi_log(lk_runtime *rt, lk_log_level level, const char *text, const char *more)
@@ -50,7 +54,7 @@ void ffi_log(lk_runtime *rt, lk_log_level level, const char *text, const char *m
     (void)lk_str_copy(op->error.text, sizeof op->error.text, lk_str_of(text));
     if (n < sizeof op->error.text)
         (void)lk_str_copy(op->error.text + n, sizeof op->error.text - n, lk_str_of(more));
-    post(rt, op);
+    (void)post(rt, op); /* a record that nobody can be told is lost */
 }
 
 /* ---- logs ---------------------------------------------------------------------------------------------------------- */

@@ -252,7 +252,7 @@ lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *confi
     }
     if (!open_handles(loop)) {
         free_loop(loop);
-        return LK_ERR_NOMEM;
+        return LK_ERR_SYSTEM;
     }
     uv_prepare_start(&loop->flush, on_flush);
     uv_unref((uv_handle_t *)&loop->flush);
@@ -266,7 +266,7 @@ lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *confi
         uv_run(&loop->uv, UV_RUN_DEFAULT);
         uv_loop_close(&loop->uv);
         free_loop(loop);
-        return may ? LK_ERR_NOMEM : LK_ERR_CLOSED;
+        return may ? LK_ERR_SYSTEM : LK_ERR_CLOSED;
     }
     *out = loop;
     return LK_OK;
@@ -358,7 +358,7 @@ lk_err lk_loop_submit(lk_loop *loop, lk_job *job, void (*done)(lk_job *, lk_usec
     if (need && lk_io_thread(&loop->workers[loop->worker_count], "lk-work", worker_main, loop) == 0)
         loop->worker_count++;
     if (loop->worker_count == 0) {
-        err = LK_ERR_NOMEM;
+        err = LK_ERR_SYSTEM;
     } else {
         lk_list_push(&loop->jobs, &job->link);
         pthread_cond_signal(&loop->has_job);

@@ -21,7 +21,7 @@ typedef struct lk_loop_config {
     const char *dns_servers; /* "127.0.0.1:5353,..." for tests; NULL: the system's */
 } lk_loop_config;
 
-/* Starts the thread "lk-loop". NOMEM, INTERNAL; CLOSED while the process ends. */
+/* Starts the thread "lk-loop". NOMEM; SYSTEM: no thread or no descriptor; CLOSED while the process ends. */
 LK_NODISCARD lk_err lk_loop_new(lk_loop **out, const lk_env *env, const lk_loop_config *config);
 /* Runs what is posted, closes everything, joins loop and workers. Not from the loop thread. Nothing while the process
  * ends: the loop stands still then. LK_BLOCKS. */

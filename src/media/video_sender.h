@@ -12,7 +12,7 @@
 #include "base/lk_base.h"
 #include "frame/picture.h"
 
-#define LK_VIDEO_SENDER_PAYLOAD_MAX 1150u /* a whole packet with extensions and SRTP stays under 1,200 bytes */
+#define LK_VIDEO_SENDER_PAYLOAD_MAX 1120u /* with extensions, SRTP, UDP and IPv4 a packet stays under 1,200 bytes */
 
 struct lk_stats;
 typedef struct lk_video_sender lk_video_sender;

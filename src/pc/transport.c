@@ -5,7 +5,7 @@
 
 #define RTP_WINDOW 1024
 #define RTCP_WINDOW 128
-#define SCTP_MTU 1140         /* with the overhead of a record under what DTLS takes */
+#define SCTP_MTU 1132         /* with the overhead of a record under what DTLS takes */
 #define SEND_BUFFER_BYTES (4u << 20)
 #define MESSAGE_MAX (256u << 10)
 

@@ -623,8 +623,12 @@ static void put_credentials(lk_text *t, lk_str userinfo)
     lk_text_init(&plain, t->env, HEAD_MAX);
     for (size_t i = 0; i < userinfo.len; i++) {
         bool escaped = userinfo.p[i] == '%' && i + 2 < userinfo.len && hex_digit(userinfo.p[i + 1]) >= 0 && hex_digit(userinfo.p[i + 2]) >= 0;
-        lk_text_ch(&plain, escaped ? (char)(hex_digit(userinfo.p[i + 1]) << 4 | hex_digit(userinfo.p[i + 2])) : userinfo.p[i]);
-        i += escaped ? 2 : 0;
+        char c = userinfo.p[i];
+        if (escaped) {
+            c = (char)(hex_digit(userinfo.p[i + 1]) << 4 | hex_digit(userinfo.p[i + 2]));
+            i += 2;
+        }
+        lk_text_ch(&plain, c);
     }
     lk_base64_put(t, LK_BASE64_STD, plain.p, plain.len);
     t->bad = t->bad || plain.bad;

@@ -3,8 +3,12 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import peers
+import raw
 from test_audio import capture, error_of, new_source, new_track
 from test_rooms import Joined
 
@@ -84,3 +88,80 @@ def test_a_frame_longer_than_a_minute_is_refused_unread(lib):
         "data_ptr": ctypes.addressof(keep), "num_channels": 1, "sample_rate": 48000, "samples_per_channel": 2 ** 31 - 1})
     assert lib.callback_of("capture_audio_frame", response).error
     assert error_of(lib, capture(lib, source, 10)[0]) == ""
+
+
+NO_THREAD = """
+import sys
+sys.path[:0] = {folders!r}
+import raw
+lib = raw.Library(raw.path_of("ours"))
+lib.initialize()
+orders = open({orders!r}, "r+b", buffering=0)
+orders.seek(16)
+orders.write(bytes([1] + [0] * 7))
+before = raw.threading.active_count()
+for _ in range(3):
+    try:
+        lib.request("connect", url="ws://127.0.0.1:9", token="t", options={{}})
+        sys.exit(3)
+    except LookupError:
+        pass
+orders.seek(16)
+orders.write(bytes(8))
+response = lib.request("connect", url="ws://127.0.0.1:9", token="t", options={{"connect_timeout_ms": 1000, "join_retries": 0}})
+assert lib.callback_of("connect", response, 20).error
+lib.dispose()
+"""
+
+
+def test_without_a_thread_a_request_is_rejected_and_not_forgotten(tmp_path):
+    """Nobody could be told how it ended: so it does not begin, and the next one, with a thread, does."""
+    shim, orders = tmp_path / "shim.so", tmp_path / "orders"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", peers.ROOT / "tests/interop/shim.c", "-o", shim, "-ldl"], check=True)
+    orders.write_bytes(bytes(24))
+    code = NO_THREAD.format(folders=[str(peers.ROOT / "tests/ffi"), str(peers.ROOT / "tests/interop")], orders=str(orders))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+                            env=dict(os.environ, LD_PRELOAD=str(shim), LK_SHIM=str(orders)))
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_callback_that_sleeps_delays_events_and_never_media(lib, server, room):
+    """The callback of ours sleeps for 3 s: what it publishes is heard without a hole, what it hears is bounded."""
+    other = raw.Library(raw.path_of("stock"))
+    other.initialize()
+    try:
+        alice, bob = Joined(lib, server, room, "alice", can_update_own_metadata=True), Joined(other, server, room, "bob")
+        source, track = new_track(lib)
+        alice.publish(track)
+        remote = bob.event("track_subscribed").track.handle.id
+        stream = other.request("new_audio_stream", track_handle=remote, type=0, sample_rate=48000, num_channels=1).stream.handle.id
+
+        def heard():
+            return sum(raw.kind(e) == "audio_stream_event.frame_received" and e.audio_stream_event.stream_handle == stream
+                       for e in list(other.events))
+        response, _ = capture(lib, source, 10)
+        error_of(lib, response)
+        peers.wait_for(lambda: heard() > 20, 20, "bob to hear something")
+        asleep = []
+
+        def sleep(event):
+            if not asleep:
+                asleep.append(time.monotonic())
+                time.sleep(3)
+                asleep.append(time.monotonic())
+        lib.on = sleep
+        capture(lib, source, 10)  # its end is the event that finds the callback asleep
+        peers.wait_for(lambda: asleep, 5, "the callback to sleep")
+        start, first = heard(), time.monotonic()
+        late = len(lib.events)
+        ended = lib.request("set_local_name", local_participant_handle=alice.me, name="x")
+        bob.event("participant_name_changed")  # the server has it while our callback still sleeps
+        assert len(asleep) == 1, "the request went out beside the sleeping callback"
+        peers.wait_for(lambda: len(asleep) == 2, 10, "the callback to wake up")
+        seconds = time.monotonic() - first
+        assert heard() - start > 0.9 * seconds * 100, (heard() - start, seconds)
+        assert len(lib.events) >= late
+        assert not lib.callback_of("set_local_name", ended).error, "late, but told"
+    finally:
+        lib.on = None
+        other.dispose()

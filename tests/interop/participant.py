@@ -286,6 +286,21 @@ class Participant:
         tell("session", publisher=[plain(s) for s in stats.publisher_stats],
              subscriber=[plain(s) for s in stats.subscriber_stats])
 
+    async def order_second(self, text):
+        """second URL TOKEN: one more room of this process; tells how that went, and leaves it."""
+        url, token = text.split()
+        other, options = rtc.Room(), rtc.RoomOptions()
+        if self.options.timeout:
+            options.connect_timeout = self.options.timeout
+        began = time.monotonic()
+        try:
+            await other.connect(url, token, options)
+        except rtc.ConnectError as error:
+            tell("second", text=str(error), seconds=time.monotonic() - began)
+            return
+        tell("second", text="", seconds=time.monotonic() - began)
+        await other.disconnect()
+
     async def order_disconnect(self, _):
         await self.room.disconnect()
 

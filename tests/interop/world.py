@@ -72,13 +72,15 @@ def etc(namespace, **files):
 
 
 class Way:
-    """One direction. Set loss (0..1) and jitter_ms (each packet waits 0..jitter_ms) whenever you like; UDP only, so
-    that what is measured is the media path and not the patience of TCP."""
+    """One direction. Set loss (0..1), jitter_ms (each packet waits 0..jitter_ms), mtu (longer ones vanish) and
+    rate_bps with its queue_bytes whenever you like; UDP only, so that what is measured is the media path and not the
+    patience of TCP. blocked concerns everything, udp_blocked UDP alone."""
 
     def __init__(self, seed):
-        self.loss, self.jitter_ms, self.delay_ms, self.blocked = 0.0, 0.0, 0.0, False
+        self.loss, self.jitter_ms, self.delay_ms, self.blocked, self.udp_blocked = 0.0, 0.0, 0.0, False, False
+        self.mtu, self.rate_bps, self.queue_bytes, self.free_at = 0, 0, 30000, 0.0
         self.random = random.Random(seed)
-        self.passed = self.lost = self.late = 0
+        self.passed = self.lost = self.late = self.too_long = self.udp_seen = 0
 
     def judge(self, packet):
         """Seconds until it is delivered, or None."""
@@ -86,19 +88,62 @@ class Way:
             return None
         version = packet[0] >> 4
         udp = packet[9 if version == 4 else 6] == 17
-        if udp and self.random.random() < self.loss:
+        self.udp_seen += udp
+        if udp and (self.udp_blocked or self.random.random() < self.loss):
             self.lost += 1
             return None
-        self.passed += 1
+        if udp and self.mtu and len(packet) > self.mtu:
+            self.too_long += 1
+            return None
         wait = self.delay_ms
+        if udp and self.rate_bps:
+            now = time.monotonic()
+            start = max(now, self.free_at)
+            if (start - now) * self.rate_bps / 8 > self.queue_bytes:
+                self.lost += 1
+                return None
+            self.free_at = start + len(packet) * 8 / self.rate_bps
+            wait += (self.free_at - now) * 1000
+        self.passed += 1
         if udp and self.jitter_ms:
             wait += self.random.uniform(0, self.jitter_ms)
             self.late += 1
         return wait / 1000
 
 
+class Nat:
+    """Port and address translation of UDP between the clients and the server, IPv4. rebind() forgets every mapping:
+    from then on each flow comes from another port, and what is sent to the old one goes nowhere."""
+
+    def __init__(self):
+        self.out, self.back, self.next_port, self.to_old = {}, {}, 41000, 0
+
+    def rebind(self):
+        self.out, self.back = {}, {}
+
+    def translate(self, packet, outward):
+        """The packet as it goes on, or None."""
+        head = (packet[0] & 15) * 4
+        if packet[0] >> 4 != 4 or packet[9] != 17:
+            return packet
+        source, target = struct.unpack_from(">HH", packet, head)
+        packet = bytearray(packet)
+        if outward:
+            if source not in self.out:
+                self.out[source], self.back[self.next_port] = self.next_port, source
+                self.next_port += 1
+            struct.pack_into(">H", packet, head, self.out[source])
+        else:
+            if target not in self.back:
+                self.to_old += 1
+                return None
+            struct.pack_into(">H", packet, head + 2, self.back[target])
+        struct.pack_into(">H", packet, head + 6, 0)  # no checksum: allowed for UDP over IPv4
+        return bytes(packet)
+
+
 class World:
-    """World().clients and .server are names of namespaces; .address is the server's. ipv6: no IPv4 at all.
+    """World().clients and .server are names of namespaces; .address is the server's. nat: a Nat, or None. ipv6: no IPv4 at all.
 
     nat: the clients are behind a router that hides them, and the server behind a firewall that lets no UDP in but to
     STUN_PORT and from where it has sent to.
@@ -110,7 +155,7 @@ class World:
         self.ipv6 = ipv6
         self.address = "fd77::2" if ipv6 else "10.77.0.2"
         self.up, self.down = Way(seed), Way(seed + 1)  # clients to server, server to clients
-        self.fds, self.running = [], True
+        self.fds, self.running, self.nat = [], True, None
 
     def __enter__(self):
         sweep()
@@ -169,7 +214,9 @@ class World:
                         packet = os.read(fd, 65535)
                     except OSError:
                         break
-                    wait = way.judge(packet)
+                    if self.nat:
+                        packet = self.nat.translate(packet, way is self.up)
+                    wait = way.judge(packet) if packet else None
                     if wait is not None:
                         serial += 1
                         heapq.heappush(waiting, (time.monotonic() + wait, serial, out, packet))

@@ -153,5 +153,17 @@ void sim_session_cut(sim_world *w);
 void sim_session_second_try(sim_world *w);
 void sim_session_never_answered(sim_world *w);
 void sim_session_given_up(sim_world *w);
+/* One fault each (sim_faults.c, docs/faults.md). */
+void sim_fault_stall(sim_world *w);
+void sim_fault_stall_past_consent(sim_world *w);
+void sim_fault_nat_rebinding(sim_world *w);
+void sim_fault_nat_rebinding_lite(sim_world *w);
+void sim_fault_corruption(sim_world *w);
+void sim_fault_loss_bursts(sim_world *w);
+void sim_fault_duplicates(sim_world *w);
+void sim_fault_bandwidth_step(sim_world *w);
+void sim_fault_mtu_1280(sim_world *w);
+void sim_fault_mtu_1200(sim_world *w);
+void sim_fault_mtu_1000(sim_world *w);
 extern const sim_scenario sim_scenarios[];
 extern const size_t sim_scenario_count;

@@ -732,6 +732,86 @@ LK_TEST(tls_carries_a_long_join_and_messages_in_pieces_and_through_a_proxy)
     }
 }
 
+/* As shuttle_tls, but the way to the client ends after *left bytes. */
+static void shuttle_until_cut(talk *t, tls_server *s, lk_text *clear, size_t *left)
+{
+    for (bool moved = true; moved && *left;) {
+        uint8_t buf[4096];
+        int n;
+        moved = t->sent.len > 0;
+        if (t->sent.len)
+            BIO_write(s->in, t->sent.p, (int)t->sent.len);
+        lk_text_clear(&t->sent);
+        if (!SSL_is_init_finished(s->ssl))
+            (void)SSL_do_handshake(s->ssl);
+        while ((n = SSL_read(s->ssl, buf, sizeof buf)) > 0)
+            lk_text_put(clear, (const char *)buf, (size_t)n);
+        while (*left && (n = BIO_read(s->out, buf, (int)LK_MIN(sizeof buf, *left))) > 0) {
+            moved = true;
+            *left -= (size_t)n;
+            feed(t, buf, (size_t)n, (size_t)n);
+        }
+    }
+}
+
+/* One connection over TLS that ends after `cut` bytes of the server; false when the server had no more to say. */
+static bool cut_tls(lk_env *env, tls_server *s, lk_tls_context *tls, size_t cut)
+{
+    static const lk_error reset = {LK_ERR_NETWORK, "connection lost to good.example:443: connection reset by peer"};
+    talk t;
+    lk_text clear, head;
+    size_t left = cut;
+    bool whole = false;
+    SSL_free(s->ssl);
+    s->ssl = SSL_new(s->ctx);
+    s->in = BIO_new(BIO_s_mem());
+    s->out = BIO_new(BIO_s_mem());
+    SSL_set_bio(s->ssl, s->in, s->out);
+    SSL_set_accept_state(s->ssl);
+    lk_text_init(&clear, env, 1 << 20);
+    memset(&t, 0, sizeof t);
+    if (open_talk(&t, env, "wss://good.example", &(lk_ws_config){.upgrade = true, .tls = tls})) {
+        shuttle_until_cut(&t, s, &clear, &left);
+        talk heard = {.sent = clear};
+        if (left) {
+            if (accept_head(&heard, env, &head)) {
+                SSL_write(s->ssl, head.p, (int)head.len);
+                shuttle_until_cut(&t, s, &clear, &left);
+                whole = left > 0;
+                CHECK_EQ(t.count, whole); /* open, or nothing yet */
+            }
+            lk_text_deinit(&head);
+        }
+        size_t before = t.count;
+        lk_ws_input_end(t.w, cut % 2 ? &reset : NULL);
+        collect(&t);
+        CHECK_EQ(t.count, before + 1);
+        if (whole)
+            CHECK(t.end.type == LK_WS_EV_CLOSED && t.end.code == 1006);
+        else if (!CHECK(t.end.type == LK_WS_EV_FAILED && strstr(t.end.error.text, "good.example:443")))
+            CHECK_STR(t.end.error.text, "");
+    }
+    close_talk(&t);
+    lk_text_deinit(&clear);
+    return !whole;
+}
+
+LK_TEST(tls_cut_after_any_byte_of_handshake_and_upgrade_fails_once_and_names_the_server)
+{
+    tls_server s;
+    lk_tls_context *tls = NULL;
+    /* With refused memory each cut costs a hundred runs: a few places are enough. */
+    const size_t step = lk_test_oom() ? 611 : 1;
+    size_t cut = lk_test_oom() ? 300 : 0;
+    if (CHECK(start_tls_server(&s)) && CHECK_OK(lk_tls_context_new(&tls, env, s.pem))) {
+        while (cut < 20000 && cut_tls(env, &s, tls, cut))
+            cut += step;
+        CHECK(cut > 600 && cut < 20000);
+    }
+    lk_tls_context_free(tls);
+    stop_tls_server(&s);
+}
+
 LK_TEST(a_certificate_of_nobody_we_trust_or_for_another_name_is_refused)
 {
     static const struct {
