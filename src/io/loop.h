@@ -63,7 +63,7 @@ typedef void (*lk_udp_receive)(void *ctx, lk_usec now, const lk_datagram *d);
 /* Called once after a batch of receives, when all of it has been handed over; may be NULL. */
 typedef void (*lk_udp_batch_end)(void *ctx, lk_usec now);
 /* Binds (port 0: any) and reports the bound address. STATE (the port is taken), DENIED (not for this user), NETWORK,
- * NOMEM, LIMIT (no descriptor left). */
+ * NOMEM, SYSTEM (no descriptor left). */
 LK_NODISCARD lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind, lk_udp_receive receive,
                                 lk_udp_batch_end end, void *ctx, lk_addr *bound);
 /* Copied; leaves with the batch of this loop turn. What the kernel refuses is lost, as on the network. */
@@ -111,7 +111,7 @@ typedef struct lk_stream_callbacks {
 /* Somebody has connected: the stream belongs to the callee, who calls lk_stream_start or lk_stream_close before it returns. */
 typedef void (*lk_accepted)(void *ctx, lk_usec now, lk_stream *s, const lk_addr *local, const lk_addr *remote);
 /* Binds (port 0: any), listens and reports the bound address. STATE (the port is taken), DENIED (not for this user),
- * NETWORK, NOMEM, LIMIT (no descriptor left). */
+ * NETWORK, NOMEM, SYSTEM (no descriptor left). */
 LK_NODISCARD lk_err lk_listener_open(lk_listener **out, lk_loop *loop, const lk_addr *bind, lk_accepted accepted, void *ctx,
                                      lk_addr *bound);
 void lk_listener_close(lk_listener *l); /* NULL ok; no callback after */

@@ -34,7 +34,7 @@ lk_err lk_io_bind_error(int error)
     case EADDRINUSE: return LK_ERR_STATE;
     case EACCES: return LK_ERR_DENIED;
     case EMFILE:
-    case ENFILE: return LK_ERR_LIMIT;
+    case ENFILE: return LK_ERR_SYSTEM;
     case ENOMEM: return LK_ERR_NOMEM;
     default: return LK_ERR_NETWORK;
     }

@@ -72,15 +72,15 @@ def test_a_path_of_1000_bytes_ends_or_works_in_15_s(room):
 
 def test_a_nat_that_forgets_is_survived_in_10_s(room, tmp_path):
     with world.World(seed=4) as net, peers.Server(address=net.address, netns=net.server) as server:
-        net.nat = world.Nat()
+        net.translation = world.Nat()
         with talking(server, room, tmp_path, netns=net.clients) as (alice, bob):
-            assert net.nat.out, "the call goes through the translation"
+            assert net.translation.out, "the call goes through the translation"
             goes_on(bob, 10)
-            net.nat.rebind()
+            net.translation.rebind()
             assert goes_on(bob, 10 + SLACK) < 10 + SLACK
-            old = net.nat.to_old
+            old = net.translation.to_old
             goes_on(bob, 10, 200)
-            assert net.nat.to_old - old < 20, "the old address gets nothing more"
+            assert net.translation.to_old - old < 20, "the old address gets nothing more"
             assert not alice.events("disconnected") and not bob.events("disconnected")
 
 

@@ -143,7 +143,7 @@ class Nat:
 
 
 class World:
-    """World().clients and .server are names of namespaces; .address is the server's. nat: a Nat, or None. ipv6: no IPv4 at all.
+    """World().clients and .server are names of namespaces; .address is the server's. ipv6: no IPv4 at all. translation: a Nat.
 
     nat: the clients are behind a router that hides them, and the server behind a firewall that lets no UDP in but to
     STUN_PORT and from where it has sent to.
@@ -155,7 +155,7 @@ class World:
         self.ipv6 = ipv6
         self.address = "fd77::2" if ipv6 else "10.77.0.2"
         self.up, self.down = Way(seed), Way(seed + 1)  # clients to server, server to clients
-        self.fds, self.running, self.nat = [], True, None
+        self.fds, self.running, self.translation = [], True, None
 
     def __enter__(self):
         sweep()
@@ -214,8 +214,8 @@ class World:
                         packet = os.read(fd, 65535)
                     except OSError:
                         break
-                    if self.nat:
-                        packet = self.nat.translate(packet, way is self.up)
+                    if self.translation:
+                        packet = self.translation.translate(packet, way is self.up)
                     wait = way.judge(packet) if packet else None
                     if wait is not None:
                         serial += 1
