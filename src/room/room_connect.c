@@ -458,7 +458,7 @@ static lk_err read_urls(lk_session *s, const char *url, lk_error *why)
         return LK_ERR_NOMEM;
     lk_err err = lk_url_parse(&s->url, lk_str_of(s->url_text), &inner);
     if (err) {
-        lk_error_set(why, err, "engine: signal failure: failed to parse the url: ", inner.text, (const char *)NULL);
+        lk_error_set(why, err, "engine: signal failure: ", inner.text, (const char *)NULL);
         return err;
     }
     if (s->url.path.len > LK_WS_TARGET_MAX)

@@ -277,7 +277,9 @@ static bool answer_request(lk_signal *s, const Livekit__RequestResponse *respons
         return true; /* track_published comes when the old track of that cid is gone */
     lk_error error = {LK_OK, ""};
     if (response->reason != LIVEKIT__REQUEST_RESPONSE__REASON__OK) {
-        const char *parts[4] = {"request error: ", reason_name(response->reason), " - ", response->message};
+        bool said = response->message && *response->message;
+        const char *parts[4] = {"request error: ", reason_name(response->reason), " - ",
+                                said ? response->message : "the server says no more"};
         set_error(&error, reason_code(response->reason), parts);
     }
     finish(s, r, &error, NULL);

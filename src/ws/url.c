@@ -118,7 +118,7 @@ lk_err lk_url_parse(lk_url *out, lk_str text, lk_error *why)
     } else if (!lk_str_ieq(scheme, "ws") && !lk_str_ieq(scheme, "http")) {
         char copy[40];
         (void)lk_str_copy(copy, sizeof copy, scheme);
-        lk_error_set(why, LK_ERR_INVALID, "unsupported scheme: ", copy, (const char *)NULL);
+        lk_error_set(why, LK_ERR_INVALID, "failed to parse the url: unsupported scheme: ", copy, (const char *)NULL);
         return LK_ERR_INVALID;
     }
     lk_str authority = {text.p, find(text, "/?#")};
