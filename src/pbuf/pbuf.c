@@ -152,6 +152,7 @@ static int32_t checked_enum(const decoder *d, const ProtobufCFieldDescriptor *fi
 }
 
 /* Reads one scalar into *out, which has size_of(type) bytes. */
+/* Writes nothing when the bytes end inside the number: a packed block that ends so has no element for it. */
 static void read_scalar(const decoder *d, const ProtobufCFieldDescriptor *field, lk_rd *r, void *out)
 {
     uint64_t v64 = 0;
@@ -161,6 +162,8 @@ static void read_scalar(const decoder *d, const ProtobufCFieldDescriptor *field,
     case WIRE_64: v64 = read_le64(r); break;
     default: v64 = read_varint(r); v32 = (uint32_t)v64;
     }
+    if (r->bad)
+        return;
     switch (field->type) {
     case PROTOBUF_C_TYPE_SINT32: v32 = (v32 >> 1) ^ (0u - (v32 & 1)); break;
     case PROTOBUF_C_TYPE_SINT64: v64 = (v64 >> 1) ^ (0u - (v64 & 1)); break;
@@ -302,7 +305,7 @@ static bool read_repeated(decoder *d, const ProtobufCFieldDescriptor *field, Pro
         lk_bytes block = read_block(r);
         lk_rd inner = lk_rd_of(block.data, block.len);
         while (!r->bad && lk_rd_left(&inner)) {
-            read_scalar(d, field, &inner, items + *count * elem);
+            read_scalar(d, field, &inner, items ? items + *count * elem : NULL);
             if (inner.bad)
                 r->bad = true;
             else
