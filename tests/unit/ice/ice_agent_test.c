@@ -156,3 +156,61 @@ LK_TEST(a_restart_keeps_the_pair_until_the_new_one_works)
     lk_ice_deinit(&w.a);
     lk_ice_deinit(&w.b);
 }
+
+/* Runs one agent whom nobody answers, as a loop does. */
+static bool never_in_the_past(lk_ice *ice, lk_usec *now, lk_usec until)
+{
+    lk_datagram d;
+    for (;;) {
+        while (lk_ice_poll_tx(ice, *now, &d)) {
+        }
+        lk_usec at = lk_ice_deadline(ice);
+        if (at <= *now)
+            return false;
+        if (at > until)
+            return true;
+        lk_ice_tick(ice, *now = at);
+    }
+}
+
+/* Found by fuzz_agent: the time to nominate had passed and no pair was left for it, so the loop would have spun. */
+LK_TEST(a_nomination_nobody_answers_leaves_no_deadline_in_the_past)
+{
+    world w = {0};
+    if (setup(&w, env, (lk_ice_config){true, false}, (lk_ice_config){false, false})) {
+        lk_datagram d;
+        trickle(&w.a, &w.b, 0);
+        trickle(&w.b, &w.a, 0);
+        for (int i = 0; i < 20 && w.a.first_valid_at == LK_NEVER; i++) { /* b answers the check, and is gone */
+            lk_ice_tick(&w.a, w.now += LK_MSEC(5));
+            while (w.a.first_valid_at == LK_NEVER && lk_ice_poll_tx(&w.a, w.now, &d))
+                lk_ice_input(&w.b, w.now, &(lk_datagram){d.remote, d.local, d.data, d.len});
+            while (w.a.first_valid_at == LK_NEVER && lk_ice_poll_tx(&w.b, w.now, &d))
+                lk_ice_input(&w.a, w.now, &(lk_datagram){d.remote, d.local, d.data, d.len});
+        }
+        CHECK(lk_ice_pair_count(&w.a) > 0 && lk_ice_pair_at(&w.a, 0)->nominating);
+        CHECK(never_in_the_past(&w.a, &w.now, LK_SEC(60)));
+        CHECK_EQ(w.a.state, LK_ICE_STATE_FAILED);
+    }
+    lk_ice_deinit(&w.a);
+    lk_ice_deinit(&w.b);
+}
+
+/* Found by fuzz_agent: consent waits for the new credentials, or for the nomination of its own pair, and so must its clock. */
+LK_TEST(a_restart_that_nobody_answers_leaves_no_deadline_in_the_past)
+{
+    for (int told = 0; told < 2; told++) {
+        world w = {0};
+        if (setup(&w, env, (lk_ice_config){true, false}, (lk_ice_config){false, false})) {
+            run_until(&w, env, LK_SEC(2));
+            lk_ice_restart(&w.a, w.now);
+            if (told)
+                (void)!lk_ice_set_remote(&w.a, w.now, lk_str_of("other"), lk_str_of("0123456789012345678901"), false);
+            lk_ice_tick(&w.a, w.now);
+            CHECK(never_in_the_past(&w.a, &w.now, LK_SEC(70)));
+            CHECK_EQ(w.a.state, LK_ICE_STATE_FAILED);
+        }
+        lk_ice_deinit(&w.a);
+        lk_ice_deinit(&w.b);
+    }
+}
