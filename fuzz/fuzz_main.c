@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Replays files (a corpus folder or single files) through LLVMFuzzerTestOneInput, then --runs N mutations of
- * them from --seed S. No files is a failure: a corpus that was lost must not pass. The same entry links with
+ * them, or --seconds N of mutations, from --seed S. No files is a failure: a corpus that was lost must not pass. The same entry links with
  * libFuzzer under clang. */
 #include <dirent.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/lk_base.h"
@@ -141,13 +142,15 @@ static size_t mutate(lk_prng *r, uint8_t *buf)
 
 int main(int argc, char **argv)
 {
-    long runs = 0;
+    long runs = 0, seconds = 0, done = 0;
     uint64_t seed = 42;
     signal(SIGABRT, keep_input);
     signal(SIGSEGV, keep_input);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
             runs = atol(argv[++i]);
+        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
+            seconds = atol(argv[++i]);
         else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
             seed = strtoull(argv[++i], NULL, 10);
         else
@@ -162,9 +165,9 @@ int main(int argc, char **argv)
     static uint8_t buf[INPUT_MAX];
     lk_prng r;
     lk_prng_init(&r, seed);
-    for (long i = 0; i < runs; i++)
+    for (const time_t until = time(NULL) + seconds; done < runs || (seconds && time(NULL) < until); done++)
         run_exact(buf, mutate(&r, buf));
-    printf("%zu files, %ld mutations\n", seed_count, runs);
+    printf("%zu files, %ld mutations\n", seed_count, done);
     for (size_t i = 0; i < seed_count; i++)
         free(seeds[i].data);
     return 0;

@@ -35,6 +35,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     lk_text_init(&first, &env, 8u << 20);
     lk_text_init(&second, &env, 8u << 20);
     if (lk_sdp_parse(&sdp, &arena, (const char *)data, size) == LK_OK) {
+        for (size_t i = 0; i < sdp.media_count; i++)
+            if (lk_sdp_codec_by_name(&sdp.media[i], "opus") && !lk_sdp_codec_by_pt(&sdp.media[i], lk_sdp_codec_by_name(&sdp.media[i], "opus")->pt))
+                abort();
         if (lk_sdp_check(&sdp, &why) != LK_OK && !why)
             abort();
         if (lk_sdp_write(&sdp, &first) == LK_OK &&

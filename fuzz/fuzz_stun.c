@@ -15,7 +15,11 @@ static void walk(const uint8_t *data, size_t size)
     for (size_t i = 0; i < m.attr_count; i++) {
         const lk_stun_attr *a = &m.attrs[i];
         FUZZ_REQUIRE(a->value >= data && a->value + a->len <= data + size);
-        (void)lk_stun_addr(&m, a, true, &addr);
+        char text[LK_ADDR_TEXT_MAX];
+        if (lk_stun_addr(&m, a, true, &addr)) {
+            FUZZ_REQUIRE(strlen(lk_addr_text(&addr, text)) > 0);
+            (void)lk_addr_is_link_local(&addr);
+        }
         (void)lk_stun_u32(a, &u32);
         (void)lk_stun_u64(a, &u64);
         (void)lk_stun_error_code(a);

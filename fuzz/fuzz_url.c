@@ -8,6 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     lk_error why = {LK_OK, ""};
     char list[256] = "";
     lk_str text = {(const char *)data, size};
+    (void)!lk_proxy_parse(&url, text, &why);
+    why = (lk_error){LK_OK, ""};
     if (lk_url_parse(&url, text, &why) != LK_OK) {
         FUZZ_REQUIRE(why.code != LK_OK && why.text[0]);
         return 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Data packets: one reliable and one lossy channel, and who sent what. */
+#include "base/canary.h"
 #include "room/room_internal.h"
 #include "signal/data_packet.h"
 
@@ -119,7 +120,8 @@ lk_err lk_session_publish_data(lk_session *s, lk_usec now, uint64_t id, const lk
         err = post(s, kind, op, packet);
         if (err != LK_OK) {
             lk_list_remove(&s->ops, &op->link);
-            lk_release(s->env, op, sizeof *op);
+            if (!LK_CANARY_IS(LK_CANARY_LEAK))
+                lk_release(s->env, op, sizeof *op);
         } else {
             s->data_sequence += d->reliable;
         }

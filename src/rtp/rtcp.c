@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rtp/rtcp.h"
 
+#include "base/canary.h"
+
 #define REPORT_LEN 24
 #define REMB_ID 0x52454d42u /* "REMB" */
 #define NTP_UNIX_SECONDS 2208988800u /* 1900 to 1970 */
@@ -265,6 +267,8 @@ uint64_t lk_rtcp_remb_bps(const lk_rtcp_packet *p)
     uint32_t v = lk_get_u32(p->body.data + 4) & 0xffffff;
     unsigned exp = v >> 18;
     uint64_t mantissa = v & 0x3ffff;
+    if (LK_CANARY_IS(LK_CANARY_OVERFLOW))
+        return (uint64_t)((int)mantissa << exp);
     return mantissa && exp > 45 ? UINT64_MAX : mantissa << exp;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rtp/rtp.h"
 
+#include "base/canary.h"
+
 lk_err lk_rtp_parse(lk_rtp_packet *out, const uint8_t *data, size_t len)
 {
     lk_rd r = lk_rd_of(data, len);
@@ -34,6 +36,8 @@ lk_err lk_rtp_parse(lk_rtp_packet *out, const uint8_t *data, size_t len)
             return LK_ERR_WIRE;
         p.payload_len -= p.padding_len;
     }
+    if (LK_CANARY_IS(LK_CANARY_OVERREAD) && p.padding_len)
+        p.marker ^= data[len] & 1;
     *out = p;
     return LK_OK;
 }
