@@ -165,7 +165,7 @@ def run(options):
         f"(within {LIMITS['level_db']:.0f}), longest gap {result['gap_ms']:.0f} ms (at most {LIMITS['gap_ms']:.0f})")
     say(f"{pictures['share'] * 100:.1f} % of {pictures['shown']} pictures seen (at least {LIMITS['seen'] * 100:.0f} %), luma "
         f"{pictures['psnr_db']:.1f} dB, at worst {pictures['worst_psnr_db']:.1f} dB (at least {LIMITS['psnr_db']:.0f} dB)")
-    where = f"; see {OUT.relative_to(pathlib.Path.cwd())}/" if pathlib.Path.cwd() == peers.ROOT else ""
+    where = f"; see {OUT.name}/" if OUT.parent == pathlib.Path.cwd() else ""
     say(("heard" if good else "NOT HEARD") + " and " + ("seen" if clear else "NOT SEEN") + where)
     return 0 if good and clear else 1
 
