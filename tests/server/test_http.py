@@ -69,7 +69,7 @@ BAD_TOKENS = {
 
 @pytest.mark.parametrize("name", BAD_TOKENS)
 def test_a_bad_token_is_refused_with_the_reason_and_no_room_is_made(name):
-    with peers.OurServer() as server:  # its own: an address may be wrong ten times a second
+    with peers.Server(ours=True) as server:  # its own: an address may be wrong ten times a second
         check_refused(server, *BAD_TOKENS[name])
 
 
