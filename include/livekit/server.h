@@ -48,7 +48,7 @@ typedef struct lk_server_options {
     /* bounds */
     uint32_t max_rooms;             /* [4096] */
     uint32_t max_connections;       /* open TCP connections, of all kinds [16384] */
-    uint32_t joins_per_sec;         /* of one address [50] and, four times that, of all together */
+    uint32_t joins_per_sec;         /* of one address [200] and, four times that, of all together */
     uint32_t failed_auths_per_sec;  /* of one address, then 429 for the rest of the second [10] */
     lk_log_level log_level; /* LK_LOG_WARN */
     lk_log_fn log;          /* NULL: nowhere */

@@ -86,7 +86,7 @@ static void fill_defaults(lk_server_options *o)
     struct {
         uint32_t *at, value;
     } rows[] = {{&o->empty_timeout_sec, 300}, {&o->departure_timeout_sec, 20}, {&o->max_participants, 4096}, {&o->max_rooms, 4096},
-                {&o->max_connections, 16384}, {&o->joins_per_sec, 50}, {&o->failed_auths_per_sec, 10}};
+                {&o->max_connections, 16384}, {&o->joins_per_sec, 200}, {&o->failed_auths_per_sec, 10}};
     for (size_t i = 0; i < LK_LEN(rows); i++)
         if (*rows[i].at == 0)
             *rows[i].at = rows[i].value;
