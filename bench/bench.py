@@ -31,6 +31,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/interop"))
+import crowd  # noqa: E402
 import peers  # noqa: E402
 
 LIBRARIES = ("stock", "ours")
@@ -71,6 +72,13 @@ FIGURES = [
     Figure("data_c", "per_second", "reliable 1 kB messages, C API", "1/s", 0, "least", 10000),
     Figure("data_c", "latency_ms", "the same, one way", "ms", 3),
     Figure("room_memory", "rss_mb", "memory, fresh room, 2 tracks each way", "MB", 1, "ratio", 0.5),
+    Figure("server", "audio_20", "lkc serve: CPU per 1,000 packets/s, audio 3 x 20", "% core", 2, "ratio", 0.4),
+    Figure("server", "audio_100", "lkc serve: the same, audio 3 x 100", "% core", 2, "ratio", 0.4),
+    Figure("server", "video_20", "lkc serve: the same, 720p simulcast 1 x 20", "% core", 2, "ratio", 0.4),
+    Figure("server", "rss_idle", "lkc serve: memory of an idle participant", "kB", 0, "ratio", 0.15),
+    Figure("server", "rss_start", "lkc serve: memory with one participant", "kB", 0),
+    Figure("server", "start_ms", "lkc serve: start to first accepted join", "ms", 1, "most", 50),
+    Figure("server", "size_kb", "lkc: size of the program", "kB", 0, "most", 5120),
 ]
 
 # What budgets predict of an idle room, kB: parts of one peer connection or one room, each measured alone.
@@ -287,6 +295,14 @@ class Bench:
             self.note("data_c", "ours", Failed(out.stderr[-400:]))
         else:
             self.keep("data_c", "ours", json.loads(out.stdout))
+
+    def case_server(self, _, order):
+        """Here stock is livekit-server and ours lkc serve."""
+        for library in order:
+            try:
+                self.keep("server", library, crowd.figures(library == "ours", self.options.window))
+            except RuntimeError as error:
+                self.note("server", library, Failed(str(error)))
 
     def run(self, cases):
         with peers.Server() as server:

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MEMBERS_MAX = 1024, WIDTH = 1280, HEIGHT = 720, FRAME_MSEC = 33, JOINING_MAX = 8 };
+enum { MEMBERS_MAX = 1024, WIDTH = 1280, HEIGHT = 720, SQUARES = WIDTH / 8 * HEIGHT / 8, FRAME_MSEC = 33, JOINING_MAX = 8 };
 
 typedef struct crowd {
     lk_runtime *runtime;
@@ -88,12 +88,14 @@ static int64_t now_msec(void)
 static void paint(crowd *c, int64_t frame)
 {
     static uint8_t pixels[WIDTH * HEIGHT * 3 / 2];
-    uint32_t noise = (uint32_t)frame * 2654435761u;
-    for (size_t y = 0; y < HEIGHT; y += 8) { /* squares of new brightness: much to code, cheap to paint */
-        for (size_t x = 0; x < WIDTH; x += 8, noise = noise * 1664525u + 1013904223u)
-            memset(pixels + y * WIDTH + x, 64 + (int)(noise >> 25), 8);
-        for (size_t k = 1; k < 8; k++)
-            memcpy(pixels + (y + k) * WIDTH, pixels + y * WIDTH, WIDTH);
+    static uint32_t noise = 1;
+    size_t changes = frame ? SQUARES / 12 : SQUARES; /* enough to code for a full rate, not so much that frames are left out */
+    for (size_t i = 0; i < changes; i++) {
+        noise = noise * 1664525u + 1013904223u;
+        size_t square = frame ? (noise >> 8) % SQUARES : i;
+        uint8_t *at = pixels + square / (WIDTH / 8) * 8 * WIDTH + square % (WIDTH / 8) * 8;
+        for (size_t k = 0; k < 8; k++)
+            memset(at + k * WIDTH, 96 + (int)(noise >> 26), 8);
     }
     memset(pixels + WIDTH * HEIGHT, 128, WIDTH * HEIGHT / 2);
     const lk_video_view view = {.format = LK_VIDEO_I420, .width = WIDTH, .height = HEIGHT,
@@ -163,7 +165,11 @@ int main(int argc, char **argv)
     }
     c.publishers = strtoul(argv[2], NULL, 10);
     c.video = argv[3][0] == 'v';
-    if (lk_runtime_new(&c.runtime, NULL) || lk_audio_source_new(&c.sound, c.runtime, NULL) || lk_video_source_new(&c.picture, c.runtime, NULL))
+    lk_video_source_options size;
+    lk_video_source_options_init(&size);
+    size.width = WIDTH; /* what is announced, and chooses rate and layers */
+    size.height = HEIGHT;
+    if (lk_runtime_new(&c.runtime, NULL) || lk_audio_source_new(&c.sound, c.runtime, NULL) || lk_video_source_new(&c.picture, c.runtime, &size))
         return 1;
     lk_room_options_init(&o);
     o.connect_timeout_msec = 30000;

@@ -59,7 +59,7 @@ def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, meta
 class Server:
     """One livekit-server, or one lkc serve, on loopback ports of its own."""
 
-    def __init__(self, address="127.0.0.1", netns=None, ours=None, log_level="debug", **rtc):
+    def __init__(self, address="127.0.0.1", netns=None, ours=None, log_level="debug", wait=True, **rtc):
         self.ours = os.environ.get("LK_INTEROP_SERVER") == "ours" if ours is None else ours
         self.address, self.port = address, free_port()
         host = f"[{address}]" if ":" in address else address
@@ -78,7 +78,8 @@ class Server:
         command = [os.environ.get("LK_INTEROP_LKC", str(OUR_SERVER)), "serve"] if self.ours else [str(SERVER)]
         self.process = subprocess.Popen([*prefix, *command, "--config", str(path)], stdout=self.log,
                                         stderr=subprocess.STDOUT)
-        wait_for(lambda: self.accepts(netns), 20, "the server to accept connections")
+        if wait:
+            wait_for(lambda: self.accepts(netns), 20, "the server to accept connections")
 
     def accepts(self, netns):
         if self.process.poll() is not None:
