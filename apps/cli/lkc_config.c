@@ -152,6 +152,13 @@ static bool set_external(lkc_reader *r, const char *path, const yaml_node_t *nod
     return true;
 }
 
+static bool set_stun(lkc_reader *r, const char *path, const yaml_node_t *node)
+{
+    (void)path, (void)node;
+    r->warn("rtc.stun_servers is not used: clients reach this server at the addresses it tells");
+    return true;
+}
+
 static bool set_auto_create(lkc_reader *r, const char *path, const yaml_node_t *node)
 {
     bool on;
@@ -192,6 +199,7 @@ static const lkc_row rows[] = {
     {"rtc.node_ip", LKC_TEXT, AT(options.node_ip)},
     {"rtc.use_external_ip", LKC_CALL, 0, set_external},
     {"rtc.enable_loopback_candidate", LKC_BOOL, AT(options.loopback_candidates)},
+    {"rtc.stun_servers", LKC_CALL, 0, set_stun},
     {"rtc.use_ice_lite", LKC_IGNORED, 0, NULL}, /* always */
     {"room.auto_create", LKC_CALL, 0, set_auto_create},
     {"room.empty_timeout", LKC_COUNT, AT(options.empty_timeout_sec)},

@@ -38,7 +38,8 @@ struct lk_ws_server {
     const lk_env *env;
     phase phase;
     http_parser parser;
-    size_t head_bytes; /* names and values, four more for each */
+    size_t head_bytes; /* names and values, four more for each; without the token */
+    size_t token_bytes;
     char field[24];
     bool in_value, keep_alive, head_only, message_done;
     unsigned refuse; /* status a callback wants the request refused with */
@@ -145,7 +146,7 @@ static void next_request(lk_ws_server *s, lk_usec now)
 {
     s->phase = PHASE_IDLE;
     s->due = now + IDLE_USEC;
-    s->head_bytes = 0;
+    s->head_bytes = s->token_bytes = 0;
     s->field[0] = 0;
     s->in_value = s->message_done = s->head_only = s->has_event = s->event_given = false;
     s->refuse = 0;
@@ -203,8 +204,11 @@ static int on_value(http_parser *p, const char *at, size_t len)
             s->kept[i] = (span){s->values.len, 0}; /* given twice: the last counts */
         }
     }
-    s->head_bytes += len;
-    if (s->head_bytes > LK_WS_SERVER_HEAD_MAX)
+    if (s->current == KEPT_AUTHORIZATION) /* a token, as long as one in the target may be */
+        s->token_bytes += len;
+    else
+        s->head_bytes += len;
+    if (s->head_bytes > LK_WS_SERVER_HEAD_MAX || s->token_bytes > LK_WS_SERVER_TARGET_MAX)
         return stop(s, 431);
     if (s->current == KEPT_NONE)
         return 0;
@@ -553,7 +557,7 @@ lk_err lk_ws_server_new(lk_ws_server **out, const lk_env *env, lk_usec now)
     http_parser_init(&s->parser, HTTP_REQUEST);
     s->parser.data = s;
     lk_text_init(&s->target, env, LK_WS_SERVER_TARGET_MAX + 1);
-    lk_text_init(&s->values, env, LK_WS_SERVER_HEAD_MAX);
+    lk_text_init(&s->values, env, LK_WS_SERVER_HEAD_MAX + LK_WS_SERVER_TARGET_MAX);
     lk_text_init(&s->body, env, LK_WS_SERVER_BODY_MAX + 1);
     lk_text_init(&s->ahead, env, AHEAD_MAX);
     lk_text_init(&s->out, env, UNSENT_MAX);

@@ -5,8 +5,8 @@
  * Out:     bytes for the stream; REQUEST, MESSAGE; exactly one CLOSED, after which the stream is to be ended once what
  *          was written has left.
  * Owner:   heap object of the connection in api/. Loop thread.
- * Limits:  target 64 KiB (414), the rest of a head 16 KiB (431), complete 10 s after its first byte (408); body 1 MiB
- *          (413) within 30 s; 75 s between requests; message 2 MiB in 1,024 fragments (close 1009); 64 KiB read ahead
+ * Limits:  target 64 KiB (414), Authorization 64 KiB, the rest of a head 16 KiB, 80 KiB in all (431), complete
+ *          10 s after its first byte (408); body 1 MiB (413) within 30 s; 75 s between requests; message 2 MiB in 1,024 fragments (close 1009); 64 KiB read ahead
  *          of an answer. A WebSocket that is silent for 35 s, pongs included, is ended.
  * Deviates: no TLS (a proxy in front does that), no permessage-deflate, no Expect: 100-continue.
  *

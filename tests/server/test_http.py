@@ -78,7 +78,7 @@ def check_refused(server, make, reason):
     before = metric(server, "livekit_room_created_total")
     for path in ("/rtc/validate", "/rtc/v1/validate"):
         for where in ("query", "header"):
-            headers = {"Authorization": "Bearer " + made} if where == "header" and 0 < len(made) < 16000 else {}
+            headers = {"Authorization": "Bearer " + made} if where == "header" and made else {}
             status, text, _ = get(server, path + ("" if headers else "?access_token=" + made), headers=headers)
             assert status == 401 and reason in text, (status, text)
             assert made[:20] not in text or not made, "the token is not echoed"

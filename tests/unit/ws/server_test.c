@@ -171,6 +171,29 @@ LK_TEST(what_cannot_be_a_request_is_refused_and_the_stream_ended)
     }
 }
 
+LK_TEST(a_token_in_a_header_may_be_as_long_as_one_in_the_target)
+{
+    static char head[70000];
+    const struct {
+        size_t len;
+        const char *status;
+    } rows[] = {{60000, "HTTP/1.1 200 "}, {66000, "HTTP/1.1 431 "}};
+    for (size_t i = 0; i < LK_LEN(rows); i++) {
+        visit v;
+        memset(head, 't', sizeof head);
+        memcpy(head, "GET / HTTP/1.1\r\nAuthorization: ", 31);
+        memcpy(head + 31 + rows[i].len, "\r\n\r\n", 5);
+        if (arrive(&v, env)) {
+            v.hold = true;
+            say(&v, head);
+            lk_ws_server_respond(v.s, 0, 200, NULL, NULL, 0);
+            collect(&v);
+            CHECK(v.sent.p && strncmp(v.sent.p, rows[i].status, strlen(rows[i].status)) == 0);
+        }
+        leave(&v);
+    }
+}
+
 LK_TEST(a_slow_head_and_a_slow_body_are_not_waited_for)
 {
     visit v;
