@@ -35,6 +35,9 @@ STEPS = [
     ("fuzz", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "fuzz"]),
     ("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
     ("interop", [PYTHON, "-m", "pytest", "-q", "tests/interop"]),
+    ("interop on lkc serve", ["env", "LK_INTEROP_SERVER=ours", PYTHON, "-m", "pytest", "-q",
+                              *[f"tests/interop/test_{n}.py" for n in ("seed", "audio", "room", "data", "ops", "layers", "video")]]),
+    ("browser on lkc serve", ["env", "LK_INTEROP_SERVER=ours", PYTHON, "-m", "pytest", "-q", "tests/browser"]),
     ("server", [PYTHON, "-m", "pytest", "-q", "tests/server"]),
     ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
 ]

@@ -2,7 +2,7 @@
 # Installs everything the project needs on Debian 12 and builds its test peers. Idempotent and quiet when done.
 #   tools/setup.sh demo     what `make demo` needs      tools/setup.sh check    that and the peers of the tests
 #   tools/setup.sh nightly  that and clang for libFuzzer
-# Go >= 1.26 and Node >= 18 come from PATH.
+# The peers of the tests need Go >= 1.26 and Node >= 18 from PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf '%s\n' "setup: $*"; }
@@ -20,10 +20,12 @@ packages="build-essential meson ninja-build pkg-config git curl ca-certificates
 [ "${1:-check}" != nightly ] || packages="$packages clang-14 libclang-rt-14-dev llvm-14"
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
-go_version=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
-[ -n "$go_version" ] && version_at_least 1.26 "$go_version" || die "Go >= 1.26 is missing from PATH (found: ${go_version:-none})"
-node_version=$(node --version 2>/dev/null | sed 's/^v//' || true)
-[ -n "$node_version" ] && version_at_least 18 "$node_version" || die "Node >= 18 is missing from PATH (found: ${node_version:-none})"
+if [ "${1:-check}" != demo ]; then
+    go_version=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
+    [ -n "$go_version" ] && version_at_least 1.26 "$go_version" || die "Go >= 1.26 is missing from PATH (found: ${go_version:-none})"
+    node_version=$(node --version 2>/dev/null | sed 's/^v//' || true)
+    [ -n "$node_version" ] && version_at_least 18 "$node_version" || die "Node >= 18 is missing from PATH (found: ${node_version:-none})"
+fi
 
 missing=""
 for p in $packages; do
@@ -41,14 +43,16 @@ fi
 # The peers live outside build/, keyed by what pins them, so that a clean build does not fetch them again.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/livekit-c
 mkdir -p .peers "$cache"
-key=$(sha256sum tests/peers/go.sum | cut -c1-16)
-server=$cache/livekit-server-$key
-if [ ! -x "$server" ]; then
-    say "building livekit-server (a few minutes, once)"
-    (cd tests/peers && GOFLAGS=-mod=readonly GOSUMDB=off go build -o "$server.tmp" github.com/livekit/livekit-server/cmd/server)
-    mv "$server.tmp" "$server"
+if [ "${1:-check}" != demo ]; then
+    key=$(sha256sum tests/peers/go.sum | cut -c1-16)
+    server=$cache/livekit-server-$key
+    if [ ! -x "$server" ]; then
+        say "building livekit-server (a few minutes, once)"
+        (cd tests/peers && GOFLAGS=-mod=readonly GOSUMDB=off go build -o "$server.tmp" github.com/livekit/livekit-server/cmd/server)
+        mv "$server.tmp" "$server"
+    fi
+    ln -sfn "$server" .peers/livekit-server
 fi
-ln -sfn "$server" .peers/livekit-server
 
 want=$(sha256sum tests/peers/requirements.txt | cut -c1-16)
 if [ "$(cat .peers/venv/.made-from 2>/dev/null)" != "$want" ]; then

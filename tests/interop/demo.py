@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: a spoken message and a moving picture through a real livekit-server, heard, seen and measured.
+"""`make demo`: a spoken message and a moving picture through a server of our own, heard, seen and measured.
 
 Two participants on the official Python SDK, both over our library, on loopback. While Alice speaks and shows a picture
 with its number in it, the terminal shows what get_stats says on either side. Left behind: demo-out/heard.wav, seen.png and
@@ -131,8 +131,8 @@ def run(options):
     say(f"a spoken message of {len(source) / peers.RATE:.1f} s; the engine is "
         f"{peers.library_path('ours') or 'the stock library'}")
     samples = []
-    with peers.Server() as server:
-        say(f"livekit-server listens on {server.url}")
+    with peers.Server(ours=True) as server:
+        say(f"lkc serve listens on {server.url}")
         with peers.Program("receive", options.receiver, server.url, peers.token("bob"), out=OUT / "heard.wav",
                            picture=OUT / "seen.png") as bob, \
                 peers.Program("publish", options.sender, server.url, peers.token("alice"), wav=OUT / "spoken.wav") as alice:
@@ -177,7 +177,7 @@ def main():
     parser.add_argument("--wav", help="mono, 48 kHz, 16 bit; instead of the spoken sentence")
     parser.add_argument("--plain", action="store_true", help="a line per second instead of a table")
     options = parser.parse_args()
-    missing = [str(p) for p in (peers.SERVER, peers.OURS) if not p.exists()]
+    missing = [str(p) for p in (peers.OUR_SERVER, peers.OURS) if not p.exists()]
     if peers.library_path("ours") != str(peers.OURS):
         missing = [m for m in missing if m != str(peers.OURS)]
     if missing:
