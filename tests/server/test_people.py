@@ -57,8 +57,8 @@ class Person:
         self.room.on("data_received", lambda packet: self.data.append(packet))
         self.room.on("track_subscribed", lambda track, *_: self.tasks.append(asyncio.ensure_future(self.listen(track))))
 
-    async def enter(self, url, room, **grants):
-        await self.room.connect(url, peers.token(self.identity, room, **grants))
+    async def enter(self, url, room, options=None, **grants):
+        await self.room.connect(url, peers.token(self.identity, room, **grants), *([options] if options else []))
         return self
 
     async def listen(self, track):
@@ -212,6 +212,68 @@ def test_calls_and_streams_reach_whom_they_are_for(server, room):
         assert ann.room.remote_participants["bob"].attributes == {"mood": "good"}
         for p in people:
             await p.leave()
+    asyncio.run(run())
+
+
+def test_data_tracks_are_subscribed_read_and_taken_back(server, room):
+    async def run():
+        ann, bob = await Person("ann").enter(server.url, room), await Person("bob").enter(server.url, room)
+        found, gone, frames = [], [], []
+        bob.room.on("data_track_published", lambda track: found.append(track))
+        bob.room.on("data_track_unpublished", lambda sid: gone.append(sid))
+        track = await ann.room.local_participant.publish_data_track(name="pose")
+        await until(lambda: found, 10, "the data track")
+        assert found[0].info.name == "pose" and found[0].publisher_identity == "ann" and found[0].info.sid.startswith("DTR_")
+
+        async def read():
+            async for frame in found[0].subscribe():
+                frames.append(bytes(frame.payload))
+        bob.tasks.append(asyncio.ensure_future(read()))
+        large = bytes(range(256)) * 200  # four packets
+
+        async def push():
+            while True:
+                track.try_push(rtc.DataTrackFrame(payload=large))
+                await asyncio.sleep(0.05)
+        ann.tasks.append(asyncio.ensure_future(push()))
+        await until(lambda: len(frames) >= 10, 20, f"ten frames: {len(frames)}")
+        assert set(frames) == {large}
+        ann.tasks.pop().cancel()
+        await track.unpublish()
+        await until(lambda: gone == [found[0].info.sid], 10, "the end of the track")
+        await ann.leave()
+        await bob.leave()
+    asyncio.run(run())
+
+
+def test_what_is_encrypted_end_to_end_arrives_as_it_was(server, room):
+    def options(key):
+        return rtc.RoomOptions(encryption=rtc.E2EEOptions(key_provider_options=rtc.KeyProviderOptions(shared_key=key)))
+
+    async def run():
+        ann = await Person("ann").enter(server.url, room, options(b"a key"))
+        bob = await Person("bob").enter(server.url, room, options(b"a key"))
+        eve = await Person("eve").enter(server.url, room, options(b"another"))
+        heard = {}
+
+        def listen(person):
+            async def read(track):
+                async for event in rtc.AudioStream(track):
+                    peak = int(np.abs(np.frombuffer(event.frame.data, dtype=np.int16).astype(int)).max())
+                    heard[person.identity] = max(heard.get(person.identity, 0), peak)
+            person.room.on("track_subscribed", lambda track, *_: person.tasks.append(asyncio.ensure_future(read(track))))
+        listen(bob)
+        listen(eve)
+        await ann.speak()
+        await bob.told("track_subscribed")
+        await eve.told("track_subscribed")
+        await until(lambda: heard.get("bob", 0) > 2000, 20, f"sound: {heard}")
+        await ann.room.local_participant.publish_data(b"a secret")
+        await until(lambda: bob.data, 10, "data")
+        assert bob.data[0].data == b"a secret" and not eve.data
+        assert heard.get("eve", 0) < 500, heard
+        for person in (ann, bob, eve):
+            await person.leave()
     asyncio.run(run())
 
 
