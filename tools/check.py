@@ -53,8 +53,11 @@ NIGHTLY = [
     ("build with sanitizers", ["tools/build.sh", "asan"]),
     ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),
+    ("simulator under sanitizers", ["build-asan/tests/sim/sim", "--seeds", "2", "--jobs", "2"]),
+    ("Python under sanitizers", ["tools/asan.sh"]),
     ("build with the thread sanitizer", ["tools/build.sh", "tsan"]),
     ("threads", ["tools/tsan.sh"]),
+    ("analysers", ["tools/analyze.py"]),
 ]
 
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs everything the project needs on Debian 12 and builds its test peers. Idempotent and quiet when done.
 #   tools/setup.sh demo     what `make demo` needs      tools/setup.sh check    that and the peers of the tests
-#   tools/setup.sh nightly  that and clang for libFuzzer
+#   tools/setup.sh nightly  that, clang for libFuzzer, valgrind and clang-tidy
 # The peers of the tests need Go >= 1.26 and Node >= 18 from PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ packages="build-essential meson ninja-build pkg-config git curl ca-certificates
 # The browser of the tests is a hundred megabytes that a demo does not need.
 [ "${1:-check}" = demo ] || packages="$packages chromium"
 # libFuzzer grows the corpora: the nightly, and who adds a parser.
-[ "${1:-check}" != nightly ] || packages="$packages clang-14 libclang-rt-14-dev llvm-14"
+[ "${1:-check}" != nightly ] || packages="$packages clang-14 libclang-rt-14-dev llvm-14 clang-tidy-14 clang-tidy valgrind"
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 if [ "${1:-check}" != demo ]; then
