@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "lkc_config.h"
 
@@ -190,6 +191,16 @@ static void print_welcome(const lkc_serve_args *a, const lk_server_ports *ports)
     fflush(stdout);
 }
 
+/* A connection is a descriptor: as many as this user may have. */
+static void take_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int run(const lkc_serve_args *a)
 {
     lk_server *server;
@@ -202,7 +213,7 @@ static int run(const lkc_serve_args *a)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    take_descriptors();
     if (lk_server_new(&server, &a->config.options, &why) != LK_OK)
         return complain(why.text, NULL);
     lk_err err = lk_server_start(server, &why);

@@ -210,55 +210,50 @@ static bool same_name(const char *field, const char *name)
     return !*field && !*name;
 }
 
-static bool whole_number(json_t *v, int64_t *out)
+/* A whole number of 65 bits: JSON has them as numbers, and as text where they are long. */
+static bool whole_number(json_t *v, bool *minus, uint64_t *magnitude)
 {
     if (json_is_integer(v)) {
-        *out = json_integer_value(v);
+        int64_t n = json_integer_value(v);
+        *minus = n < 0;
+        *magnitude = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
         return true;
     }
     if (json_is_real(v)) {
         double d = json_real_value(v);
-        if (!(d > -9e15 && d < 9e15) || d != (double)(int64_t)d)
+        *minus = d < 0;
+        d = d < 0 ? -d : d;
+        if (!(d < 9e15) || d != (double)(uint64_t)d)
             return false;
-        *out = (int64_t)d;
+        *magnitude = (uint64_t)d;
         return true;
     }
     lk_str s = lk_str_of(json_string_value(v));
-    bool minus = s.len > 1 && s.p[0] == '-';
-    uint64_t u;
-    if (minus)
+    *minus = s.len > 1 && s.p[0] == '-';
+    if (*minus)
         s = (lk_str){s.p + 1, s.len - 1};
-    if (!s.len || !lk_str_u64(s, minus ? INT64_MAX : UINT64_MAX, &u))
-        return false;
-    *out = minus ? -(int64_t)u : (int64_t)u; /* what is over int64 keeps its bits for uint64 */
-    return true;
+    return s.len && lk_str_u64(s, UINT64_MAX, magnitude);
 }
 
 static lk_err read_integer(const ProtobufCFieldDescriptor *f, void *at, json_t *v)
 {
-    int64_t n;
-    bool text = json_is_string(v);
-    if (!whole_number(v, &n))
+    bool minus;
+    uint64_t n, most;
+    if (!whole_number(v, &minus, &n))
         return LK_ERR_WIRE;
     switch (f->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32:
-        if (n < INT32_MIN || n > INT32_MAX)
-            return LK_ERR_WIRE;
-        break;
+    case PROTOBUF_C_TYPE_SFIXED32: most = minus ? (uint64_t)1 << 31 : INT32_MAX; break;
     case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32:
-        if (n < 0 || n > UINT32_MAX)
-            return LK_ERR_WIRE;
-        break;
+    case PROTOBUF_C_TYPE_FIXED32: most = minus ? 0 : UINT32_MAX; break;
     case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-        if (n < 0 && (!text || json_string_value(v)[0] == '-'))
-            return LK_ERR_WIRE;
-        break;
-    default: break;
+    case PROTOBUF_C_TYPE_FIXED64: most = minus ? 0 : UINT64_MAX; break;
+    default: most = minus ? (uint64_t)1 << 63 : INT64_MAX; break;
     }
+    if (n > most)
+        return LK_ERR_WIRE;
+    n = minus ? 0 - n : n;
     uint32_t low = (uint32_t)n;
     if (member_size(f) == 8)
         memcpy(at, &n, 8);

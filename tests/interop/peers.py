@@ -76,10 +76,14 @@ class Server:
         self.log = open(self.log_path, "w")
         prefix = ["ip", "netns", "exec", netns] if netns else []
         command = [os.environ.get("LK_INTEROP_LKC", str(OUR_SERVER)), "serve"] if self.ours else [str(SERVER)]
-        self.process = subprocess.Popen([*prefix, *command, "--config", str(path)], stdout=self.log,
-                                        stderr=subprocess.STDOUT)
+        self.command = [*prefix, *command, "--config", str(path)]
+        self.process = self.spawn()
         if wait:
             wait_for(lambda: self.accepts(netns), 20, "the server to accept connections")
+
+    def spawn(self):
+        """Starts it, also again on the same ports after kill."""
+        return subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
 
     def accepts(self, netns):
         if self.process.poll() is not None:

@@ -37,6 +37,36 @@ LK_TEST(maps_lists_bytes_enums_and_nested_messages_go_both_ways)
                "{\"room\":\"\",\"data\":\"aGk=\",\"kind\":\"LOSSY\",\"destination_sids\":[],\"topic\":\"\",\"destination_identities\":[],\"nonce\":\"+/8=\"}");
 }
 
+LK_TEST(the_ends_of_numbers_are_read_and_written)
+{
+    const struct {
+        const char *in, *want;
+    } rows[] = {{"-9223372036854775808", "\"creation_time\":\"-9223372036854775808\""},
+                {"\"-9223372036854775808\"", "\"creation_time\":\"-9223372036854775808\""},
+                {"\"9223372036854775807\"", "\"creation_time\":\"9223372036854775807\""},
+                {"\"9223372036854775808\"", NULL}, {"\"-9223372036854775809\"", NULL}, {"1e3", "\"creation_time\":\"1000\""}};
+    for (size_t i = 0; i < LK_LEN(rows); i++) {
+        lk_arena a;
+        lk_text in, out;
+        ProtobufCMessage *m;
+        lk_arena_init(&a, env, 1 << 20);
+        lk_text_init(&in, env, 1 << 10);
+        lk_text_init(&out, env, 1 << 10);
+        lk_text_z(&in, "{\"creation_time\":");
+        lk_text_z(&in, rows[i].in);
+        lk_text_z(&in, "}");
+        lk_err err = lk_pbuf_from_json(&named__room__descriptor, &a, (lk_str){lk_text_cstr(&in), in.len}, &m);
+        CHECK_EQ(err == LK_OK, rows[i].want != NULL);
+        if (err == LK_OK) {
+            lk_pbuf_to_json(&out, m);
+            CHECK(strstr(lk_text_cstr(&out), rows[i].want ? rows[i].want : "?"));
+        }
+        lk_text_deinit(&in);
+        lk_text_deinit(&out);
+        lk_arena_deinit(&a);
+    }
+}
+
 LK_TEST(what_is_no_message_is_refused_and_leaves_nothing)
 {
     static char deep[200];

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The server as an object of the C API; what it serves is tested from outside, in tests/server. */
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lk_test.h"
+#include "livekit/server.h"
+
+static const lk_access_key key = {"devkey", "secretsecretsecretsecretsecretsecret"};
+
+static lk_server_options options(void)
+{
+    lk_server_options o;
+    lk_server_options_init(&o);
+    o.keys = &key;
+    o.key_count = 1;
+    o.port = o.udp_port = o.tcp_port = 0;
+    return o;
+}
+
+static bool answers(uint16_t port)
+{
+    static const char ask[] = "GET / HTTP/1.0\r\n\r\n";
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char answer[400];
+    size_t n = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) > 0)
+        for (ssize_t got; n < sizeof answer - 1 && (got = recv(fd, answer + n, sizeof answer - 1 - n, 0)) > 0;)
+            n += (size_t)got;
+    close(fd);
+    answer[n] = 0;
+    return n > 2 && strncmp(answer, "HTTP/1.1 200 ", 13) == 0 && strcmp(answer + n - 2, "OK") == 0;
+}
+
+LK_TEST(a_server_starts_stops_and_starts_again)
+{
+    lk_server *s;
+    lk_error why;
+    lk_server_ports ports;
+    lk_server_options o = options();
+    lk_server_stats stats = {.size = sizeof stats};
+    if (!CHECK_OK(lk_server_new(&s, &o, &why)))
+        return;
+    CHECK_EQ(lk_server_get_ports(s, &ports), LK_ERR_STATE);
+    CHECK_EQ(lk_server_get_stats(s, &stats), LK_ERR_STATE);
+    lk_server_stop(s);
+    for (int i = 0; i < 2; i++) {
+        if (!CHECK_OK(lk_server_start(s, &why)))
+            break;
+        CHECK_EQ(lk_server_start(s, &why), LK_ERR_STATE);
+        CHECK_OK(lk_server_get_ports(s, &ports));
+        CHECK(ports.http && ports.udp && ports.tcp);
+        CHECK(answers(ports.http));
+        CHECK_OK(lk_server_get_stats(s, &stats));
+        CHECK_EQ(stats.participants, 0);
+        lk_server_stop(s);
+        CHECK(!answers(ports.http));
+    }
+    CHECK(lk_server_ref(s) == s);
+    CHECK_OK(lk_server_start(s, NULL));
+    lk_server_unref(s);
+    CHECK_OK(lk_server_get_ports(s, &ports));
+    lk_server_unref(s); /* the last one stops it */
+    CHECK(!answers(ports.http));
+}
+
+LK_TEST(what_a_server_cannot_be_is_named)
+{
+    const lk_access_key weak = {"k", "short"}, empty = {"", "0123456789abcdef0123456789abcdef"};
+    const char *host[] = {"localhost"};
+    struct {
+        lk_server_options o;
+        const char *said;
+    } rows[] = {{options(), "at least one API key"}, {options(), "shorter than 32 bytes, that of key k"}, {options(), "is empty"},
+                {options(), "out of range 0..65535: port"}, {options(), "out of range 0..65535: tcp_port"},
+                {options(), "not a numeric address to bind to: localhost"}, {options(), "not a numeric address for clients: nowhere"}};
+    rows[0].o.key_count = 0;
+    rows[1].o.keys = &weak;
+    rows[2].o.keys = &empty;
+    rows[3].o.port = 65536;
+    rows[4].o.tcp_port = -2;
+    rows[5].o.bind_addresses = host;
+    rows[5].o.bind_address_count = 1;
+    rows[6].o.node_ip = "nowhere";
+    for (size_t i = 0; i < LK_LEN(rows); i++) {
+        lk_server *s = NULL;
+        lk_error why = {0};
+        CHECK_EQ(lk_server_new(&s, &rows[i].o, &why), LK_ERR_INVALID);
+        CHECK(s == NULL && strstr(why.text, rows[i].said));
+    }
+    CHECK_EQ(lk_server_new(NULL, &rows[0].o, NULL), LK_ERR_INVALID);
+    CHECK_EQ(lk_server_start(NULL, NULL), LK_ERR_INVALID);
+}
+
+LK_TEST(a_port_that_is_taken_is_named_and_nothing_stays_open)
+{
+    lk_server *first, *second;
+    lk_error why;
+    lk_server_ports ports;
+    lk_server_options o = options();
+    if (!CHECK_OK(lk_server_new(&first, &o, &why)) || !CHECK_OK(lk_server_start(first, &why)) || !CHECK_OK(lk_server_get_ports(first, &ports)))
+        return;
+    o.port = ports.http;
+    if (CHECK_OK(lk_server_new(&second, &o, &why))) {
+        CHECK_EQ(lk_server_start(second, &why), LK_ERR_STATE);
+        CHECK(strstr(why.text, "cannot listen on 127.0.0.1:") && strstr(why.text, "the port is in use"));
+        CHECK_EQ(lk_server_get_ports(second, &ports), LK_ERR_STATE);
+        lk_server_unref(second);
+    }
+    lk_server_unref(first);
+}
+
+LK_TEST(a_forked_child_has_no_server)
+{
+    lk_server *s;
+    lk_server_ports ports;
+    lk_server_options o = options();
+    int status = 0;
+    if (!CHECK_OK(lk_server_new(&s, &o, NULL)) || !CHECK_OK(lk_server_start(s, NULL)))
+        return;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(lk_server_get_ports(s, &ports) == LK_ERR_FORKED && lk_server_start(s, NULL) == LK_ERR_FORKED ? 0 : 1);
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    lk_server_unref(s);
+}
+
+LK_TEST(a_token_that_was_created_verifies_and_shows_its_claims)
+{
+    static char token[LK_ACCESS_TOKEN_MAX + 1], claims[LK_ACCESS_TOKEN_MAX];
+    lk_access_token_options o;
+    const lk_access_key other = {"devkey", "another secret of at least 32 bytes"};
+    lk_error why;
+    lk_access_token_options_init(&o);
+    o.identity = "ann";
+    o.room = "r";
+    o.room_join = true;
+    o.can_publish = LK_GRANT_DENY;
+    CHECK_OK(lk_access_token_create(token, sizeof token, &key, &o));
+    CHECK_OK(lk_access_token_verify(token, &key, 1, &why));
+    CHECK_EQ(lk_access_token_verify(token, &other, 1, &why), LK_ERR_AUTH);
+    CHECK(strstr(why.text, "wrong signature"));
+    CHECK_OK(lk_access_token_claims(claims, sizeof claims, token));
+    CHECK(strstr(claims, "\"sub\":\"ann\"") && strstr(claims, "\"canPublish\":false") && strstr(claims, "\"room\":\"r\""));
+    CHECK_EQ(lk_access_token_claims(claims, 10, token), LK_ERR_LIMIT);
+    CHECK_EQ(lk_access_token_claims(claims, sizeof claims, "x.y"), LK_ERR_WIRE);
+    CHECK_EQ(lk_access_token_create(token, 20, &key, &o), LK_ERR_LIMIT);
+    o.kind = "robot";
+    CHECK_EQ(lk_access_token_create(token, sizeof token, &key, &o), LK_ERR_INVALID);
+    o.kind = "agent";
+    o.valid_sec = 0; /* over before it began; the minute of grace has to pass too */
+    o.not_before_sec = 1;
+    CHECK_OK(lk_access_token_create(token, sizeof token, &key, &o));
+    CHECK_OK(lk_access_token_verify(token, &key, 1, NULL));
+}
