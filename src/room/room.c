@@ -71,12 +71,12 @@ void lk_session_free(lk_session *s)
         return;
     LK_ASSERT(s->env, s->jobs_out == 0);
     lk_session_drop_outbox(s);
-    lk_session_free_events(s);
     LK_LIST_EACH(&s->remote_tracks, it)
         lk_session_drop_remote_track(s, LK_CONTAINER(it, lk_session_remote_track, link));
     lk_session_free_local_tracks(s);
     lk_session_free_people(s);
     lk_session_drop_slots(s);
+    lk_session_free_events(s); /* the end of each sink is told up to here, if only to nobody */
     if (s->signal_live)
         lk_signal_deinit(&s->signal);
     lk_ws_free(s->ws);
