@@ -443,6 +443,8 @@ void lk_sfu_mute(lk_sfu_person *p, lk_sfu_track *t, bool muted)
     touch(t);
     if (t->up)
         lk_up_set_muted(t->up, p->sfu->now, muted);
+    if (!muted)
+        lk_sfu_watch_start(p->sfu);
     if (t->published)
         lk_sfu_person_changed(p);
 }

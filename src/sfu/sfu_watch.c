@@ -108,7 +108,7 @@ static bool room_speakers(lk_sfu_room *r)
             lk_sfu_track *t = LK_CONTAINER(at, lk_sfu_track, link);
             if (t->info->source != LIVEKIT__TRACK_SOURCE__MICROPHONE)
                 continue;
-            any = true;
+            any = any || !t->info->muted;
             loudest = LK_MAX(loudest, track_level(t));
         }
         if (p->test_speech_until > s->now) {
@@ -139,7 +139,7 @@ static bool room_speakers(lk_sfu_room *r)
         }
     }
     lk_arena_reset(&s->out);
-    return true;
+    return any;
 }
 
 /* ---- connection quality ------------------------------------------------------------------------------------------------------ */

@@ -27,6 +27,7 @@ typedef struct person {
     lk_token token;
     uint32_t stream, conn;
     bool open, upgraded, udp, deaf; /* deaf: its datagrams are lost both ways */
+    uint16_t mapped;                /* what a router adds to its ports */
     lk_text in, out;
     /* what it was told */
     bool connected, closed, failed;
@@ -49,6 +50,7 @@ typedef struct world {
     size_t people;
     flying *air;
     size_t flying;
+    unsigned loss_permille;
     uint64_t op;
     bool playing;
     lk_usec next_frame;
@@ -130,6 +132,8 @@ static bool read_frames(world *w, person *p)
 
 static void fly(world *w, int to, const lk_datagram *d)
 {
+    if (w->loss_permille && lk_rand_below(w->env, 1000) < w->loss_permille)
+        return;
     if (w->flying == FLYING_MAX || !CHECK(d->len <= sizeof w->air[0].data))
         return;
     flying *f = &w->air[w->flying++];
@@ -153,7 +157,7 @@ static bool land(world *w)
         f.d.data = f.data;
         if (f.to < 0)
             lk_sfu_input(w->sfu, w->now, &(lk_sfu_packet){.d = f.d});
-        else if (w->p[f.to].udp && !w->p[f.to].deaf)
+        else if (w->p[f.to].udp && !w->p[f.to].deaf && (f.d.local.port = (uint16_t)(f.d.local.port - w->p[f.to].mapped)) < 5002)
             lk_session_input(w->p[f.to].s, w->now, &f.d);
     }
     return any;
@@ -209,7 +213,7 @@ static bool client_io(world *w, person *p)
 {
     lk_session_io io;
     lk_session_event e;
-    lk_addr addresses[2];
+    lk_addr addresses[2], from;
     bool any = false;
     while (lk_session_poll_event(p->s, &e)) {
         on_told(p, &e);
@@ -246,8 +250,11 @@ static bool client_io(world *w, person *p)
     case LK_SESSION_IO_UDP_CLOSE: p->udp = false; break;
     case LK_SESSION_IO_RESOLVE: break; /* no server here has a name */
     case LK_SESSION_IO_UDP_SEND:
-        if (lk_addr_eq(&io.datagram.remote, &w->server) && !p->deaf)
-            fly(w, -1, &(lk_datagram){.local = w->server, .remote = io.datagram.local, .data = io.datagram.data, .len = io.datagram.len});
+        if (lk_addr_eq(&io.datagram.remote, &w->server) && !p->deaf) {
+            from = io.datagram.local;
+            from.port = (uint16_t)(from.port + p->mapped);
+            fly(w, -1, &(lk_datagram){.local = w->server, .remote = from, .data = io.datagram.data, .len = io.datagram.len});
+        }
         break;
     case LK_SESSION_IO_JOB:
         io.job->run(io.job);
@@ -454,6 +461,52 @@ static void audio_goes_through(lk_env *env, bool publisher_two, bool subscriber_
 LK_TEST(one_hears_the_other_for_a_quarter_of_an_hour) { audio_goes_through(env, false, false); }
 LK_TEST(the_older_signalling_hears_too) { audio_goes_through(env, true, true); }
 LK_TEST(both_kinds_of_signalling_meet_in_one_room) { audio_goes_through(env, true, false); }
+
+LK_TEST(five_percent_of_loss_are_repaired_or_concealed)
+{
+    world w;
+    if (!world_new(&w, env))
+        return;
+    w.loss_permille = 50;
+    person *a = arrive(&w, "ann", false), *b = arrive(&w, "bob", false);
+    run(&w, LK_SEC(2));
+    publish(&w, a);
+    CHECK_EQ(b->subscribed, 1);
+    CHECK_OK(lk_session_add_sink(b->s, w.now, b->remote_track, &(lk_session_sink){.sink = 9, .sample_rate = 48000, .channels = 1, .frame_msec = 10}));
+    run(&w, LK_SEC(5));
+    CHECK(b->frames > 480);
+    CHECK(b->loud > 400);
+    for (int i = 0; i < 20; i++) {
+        lk_session_data d = {.payload = {(const uint8_t *)"hello", 5}, .reliable = true};
+        CHECK_OK(lk_session_publish_data(a->s, w.now, ++w.op, &d, &(lk_error){0}));
+    }
+    run(&w, LK_SEC(5));
+    CHECK_EQ(b->data, 20);
+    world_free(&w);
+}
+
+LK_TEST(a_client_whose_address_changes_is_followed)
+{
+    world w;
+    if (!world_new(&w, env))
+        return;
+    person *a = arrive(&w, "ann", false), *b = arrive(&w, "bob", false);
+    publish(&w, a);
+    CHECK_OK(lk_session_add_sink(b->s, w.now, b->remote_track, &(lk_session_sink){.sink = 9, .sample_rate = 48000, .channels = 1, .frame_msec = 10}));
+    run(&w, LK_SEC(2));
+    a->mapped = 700; /* the publisher's router forgot it */
+    run(&w, LK_SEC(6));
+    unsigned before = b->loud;
+    run(&w, LK_SEC(2));
+    CHECK(b->loud > before + 150);
+    b->mapped = 900; /* and the listener's */
+    run(&w, LK_SEC(6));
+    before = b->loud;
+    run(&w, LK_SEC(2));
+    CHECK(b->loud > before + 150);
+    CHECK(!a->closed && !b->closed);
+    world_free(&w);
+}
 
 LK_TEST(a_client_that_vanishes_is_gone_for_the_others_within_half_a_minute)
 {
