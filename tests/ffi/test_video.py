@@ -318,3 +318,100 @@ def test_the_python_sdk_converts_every_pair():
     env = os.environ | {"LIVEKIT_LIB_PATH": str(raw.path_of("ours"))}
     result = subprocess.run([sys.executable, "-c", SDK], env=env, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0 and result.stdout == "converted\n", result.stdout + result.stderr
+
+
+# ---- sources and streams -------------------------------------------------------------------------------------------------
+
+def new_camera(lib, width=64, height=48):
+    """A source and a stream that looks at it."""
+    source = lib.request("new_video_source", type=0, resolution={"width": width, "height": height}).source.handle.id
+    track = lib.request("create_video_track", name="v", source_handle=source).track.handle.id
+    return source, track, lib.request("new_video_stream", track_handle=track, type=0, normalize_stride=True).stream.handle.id
+
+
+def capture(lib, source, buffer, timestamp=0, rotation=0):
+    lib.request("capture_video_frame", source_handle=source, buffer=buffer.info, timestamp_us=timestamp, rotation=rotation)
+
+
+def next_frame(lib, stream, start, width, height):
+    """The first picture of that size of the stream, after that event."""
+    def fits(event):
+        seen = event.video_stream_event
+        return (raw.kind(event) == "video_stream_event.frame_received" and seen.stream_handle == stream
+                and (seen.frame_received.buffer.info.width, seen.frame_received.buffer.info.height) == (width, height))
+    return lib.wait(fits, start=start, what=f"a picture of {width}x{height}")[1].video_stream_event.frame_received
+
+
+def wait_for_eyes(lib, source, stream):
+    """Until the stream is attached to the source: the first captures may find nobody who looks."""
+    buffer = Buffer(T.I420, 2, 2, noise(T.I420, 2, 2))
+    for _ in range(200):
+        start = len(lib.events)
+        capture(lib, source, buffer)
+        try:
+            lib.wait(lambda e: raw.kind(e) == "video_stream_event.frame_received", seconds=0.1, start=start)
+            return
+        except TimeoutError:
+            pass
+    raise AssertionError("the stream sees nothing")
+
+
+def test_a_stream_of_a_local_track_sees_what_is_captured_in_any_size(lib):
+    source, _, stream = new_camera(lib)
+    wait_for_eyes(lib, source, stream)
+    for width, height, kind in [(64, 48, T.I420), (640, 360, T.RGBA), (1, 1, T.I420), (17, 5, T.NV12), (1280, 720, T.BGRA), (64, 48, T.I420)]:
+        start = len(lib.events)
+        buffer = Buffer(kind, width, height, noise(kind, width, height))
+        capture(lib, source, buffer, timestamp=1000 * width, rotation=1)
+        seen = next_frame(lib, stream, start, width, height)
+        info = seen.buffer.info
+        assert info.type == T.I420 and seen.rotation == 1
+        want, _ = convert(lib, buffer, T.I420)
+        assert ctypes.string_at(info.data_ptr, len(want)) == want
+        assert lib.drop(seen.buffer.handle.id)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_frame_that_cannot_be_is_rejected_and_the_source_goes_on(lib, case):
+    source, _, stream = new_camera(lib)
+    wait_for_eyes(lib, source, stream)
+    buffer, text = BROKEN[case]
+    with pytest.raises(LookupError):
+        capture(lib, source, buffer)
+    lib.log(0, f"capture_video_frame: {text}")
+    start = len(lib.events)
+    capture(lib, source, Buffer(T.I420, 16, 8, noise(T.I420, 16, 8)))
+    assert next_frame(lib, stream, start, 16, 8)
+
+
+def test_a_frame_of_no_source_or_no_type_is_rejected(lib):
+    source, track, _ = new_camera(lib)
+    buffer = Buffer(T.I420, 16, 8, noise(T.I420, 16, 8))
+    for handle in (0, 10 ** 15, track):
+        with pytest.raises(LookupError):
+            capture(lib, handle, buffer)
+    assert lib.drop(source)
+    with pytest.raises(LookupError):
+        capture(lib, source, buffer)
+
+
+def test_the_newest_frame_is_kept_when_nobody_takes_them_in_time(lib):
+    """The default queue holds one: what is seen last is what was captured last, and memory stays bounded."""
+    source, _, stream = new_camera(lib)
+    wait_for_eyes(lib, source, stream)
+    for n in range(300):
+        capture(lib, source, Buffer(T.I420, 64, 48, bytes([n % 200 + 16]) * length(T.I420, 64, 48)), timestamp=n)
+    last = bytes([299 % 200 + 16])
+    lib.wait(lambda e: raw.kind(e) == "video_stream_event.frame_received"
+             and ctypes.string_at(e.video_stream_event.frame_received.buffer.info.data_ptr, 1) == last, what="the last picture")
+
+
+def test_a_stream_ends_once(lib):
+    source, track, stream = new_camera(lib)
+    wait_for_eyes(lib, source, stream)
+    assert lib.drop(track)
+    lib.wait(lambda e: raw.kind(e) == "video_stream_event.eos", what="the end")
+    capture(lib, source, Buffer(T.I420, 16, 8, noise(T.I420, 16, 8)))
+    assert lib.drop(source)
+    ends = [e for e in lib.events if raw.kind(e) == "video_stream_event.eos"]
+    assert len(ends) == 1
