@@ -3,6 +3,7 @@
 
 post.py send    URL TOKEN COUNT SIZE   sends COUNT reliable packets of SIZE bytes and as many lossy ones, then waits for the end of
                                        its standard input
+post.py flood   URL TOKEN COUNT SIZE   only the reliable ones, as fast as they go
 post.py receive URL TOKEN COUNT SIZE   exits 0 once the last reliable one is there, 1 after 80 s
 """
 import asyncio
@@ -20,7 +21,7 @@ def body(n, size):
 
 async def send(room, count, size):
     me, echoed = room.local_participant, []
-    room.on("data_received", echoed.append)
+    room.on("data_received", lambda packet: echoed.append(packet) if packet.topic != "ready" else None)
     try:
         await me.publish_data(b"x" * 64100)
         refused = ""
@@ -34,6 +35,20 @@ async def send(room, count, size):
             await asyncio.sleep(0.005)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     print(json.dumps({"too_long": refused, "echoed": len(echoed)}), flush=True)
+    return True
+
+
+async def flood(room, count, size):
+    """Reliable ones alone, and as many under way as the library takes, once the receiver's channel is open."""
+    me, began, ready = room.local_participant, 0, asyncio.Event()
+    room.on("data_received", lambda packet: ready.set() if packet.topic == "ready" else None)
+    await asyncio.wait_for(ready.wait(), 30)
+    while began < count:
+        some = range(began, min(began + 64, count))
+        await asyncio.gather(*(me.publish_data(body(n, size), reliable=True, topic="count") for n in some))
+        began = some[-1] + 1
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    print(json.dumps({"flooded": count}), flush=True)
     return True
 
 
@@ -57,11 +72,18 @@ async def receive(room, count, size):
 
     room.on("data_received", on_data)
     print(json.dumps({"event": "connected"}), flush=True)
+    async def tell_ready():
+        while not got["reliable"]:
+            await room.local_participant.publish_data(b"ready", reliable=True, topic="ready")
+            await asyncio.sleep(0.2)
+
+    ready = asyncio.create_task(tell_ready())
     try:
         await asyncio.wait_for(done.wait(), 80)
         await asyncio.sleep(0.2)
     except asyncio.TimeoutError:
         pass
+    ready.cancel()
     got["seconds"] = times[-1] - times[0] if len(times) > 1 else 0.0
     print(json.dumps(got), flush=True)
     return done.is_set()
@@ -71,7 +93,7 @@ async def main():
     role, url, token, count, size = sys.argv[1:]
     room = rtc.Room()
     await room.connect(url, token)
-    ok = await (send if role == "send" else receive)(room, int(count), int(size))
+    ok = await {"send": send, "flood": flood, "receive": receive}[role](room, int(count), int(size))
     await room.disconnect()
     return 0 if ok else 1
 

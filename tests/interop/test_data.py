@@ -22,10 +22,10 @@ def start(role, library, url, identity, room, count, size, netns=None):
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def post(url, room, sender, receiver, count, size, netns=None, seconds=90):
+def post(url, room, sender, receiver, count, size, netns=None, seconds=90, role="send"):
     bob = start("receive", receiver, url, "bob", room, count, size, netns)
     assert json.loads(bob.stdout.readline())["event"] == "connected"
-    alice = start("send", sender, url, "alice", room, count, size, netns)
+    alice = start(role, sender, url, "alice", room, count, size, netns)
     try:
         out, err = bob.communicate(timeout=seconds)
         alice.stdin.close()
@@ -62,3 +62,56 @@ def test_reliable_packets_through_a_path_that_loses(room, loss):
         assert net.up.lost > 10 and net.down.lost > 10, "the link did nothing"
     assert got["reliable"] == list(range(300)), got
     print(f"{loss:.0%} loss both ways, 40 ms round trip: {300 / got['seconds']:.0f} packets/s")
+
+
+def flood(room, library, count):
+    """Reliable packets a second up a path that loses 15 % both of packets and of what acknowledges them. (The way down to
+    the receiver is clean: there the server's own association would be measured.)"""
+    with world.World(seed=11) as net, peers.Server(address=net.address, netns=net.server) as server:
+        net.up.loss = 0.15
+        net.up.delay_ms = net.down.delay_ms = 10
+        got, _ = post(server.url, room, library, library, count, 1000, netns=net.clients, role="flood")
+        assert net.up.lost > 10
+    assert got["reliable"] == list(range(count)), got
+    return count / got["seconds"]
+
+
+def test_a_path_that_loses_slows_us_down_less_than_the_stock_library(room):
+    ours, stock = flood(room, "ours", 2000), flood(room, "stock", 400)
+    print(f"15 % loss: ours {ours:.0f} packets/s, stock {stock:.0f}")
+    assert ours >= 2 * stock
+
+
+def test_packets_for_nobody_for_oneself_and_after_the_end(server, room):
+    """Nobody gets them, nobody fails, and a room that is over says so."""
+    with peers.Program("watch", "ours", server.url, peers.token("alice", room)) as alice, \
+            peers.Program("watch", "stock", server.url, peers.token("bob", room)) as bob:
+        alice.wait("connected")
+        bob.wait("connected")
+        for whom in ("nobody", "alice", "bob", "all"):
+            for kind in ("reliable", "lossy"):
+                alice.say(f"send {whom} {kind} - 1 100")
+                alice.wait("done", order="send")
+        peers.wait_for(lambda: len(bob.events("data")) == 4, 10, "the four that are for Bob")
+        assert sorted(line["kind"] for line in bob.events("data")) == ["lossy", "lossy", "reliable", "reliable"]
+        assert all(line["whole"] for line in bob.events("data")) and alice.events("data") == []
+        alice.say("send all reliable - 1 64000")
+        assert "64000" in alice.wait("order_failed", order="send")["text"], "with what stands around it, it is longer"
+        alice.ask("disconnect", "connection_state_changed")
+        alice.say("send all reliable - 1 100")
+        assert "closed" in alice.wait("order_failed", order="send")["text"].lower()
+        assert bob.finish() == 0
+
+
+def test_without_the_right_nothing_arrives_and_nothing_breaks(server, room):
+    """The server drops what somebody sends who may not."""
+    with peers.Program("watch", "ours", server.url, peers.token("alice", room, can_publish_data=False)) as alice, \
+            peers.Program("watch", "ours", server.url, peers.token("bob", room)) as bob:
+        alice.wait("connected")
+        bob.wait("connected")
+        alice.say("send all reliable - 1 100")
+        alice.wait("done", order="send")
+        bob.say("send all reliable - 2 100")
+        assert alice.wait("data")["number"] == 2
+        assert bob.events("data") == []
+        assert alice.finish() == 0 and bob.finish() == 0
