@@ -146,6 +146,7 @@ void sim_data_loss_5(sim_world *w);
 void sim_data_loss_15(sim_world *w);
 void sim_data_loss_15_slow(sim_world *w);
 void sim_data_bounded(sim_world *w);
+void sim_data_hostile(sim_world *w);
 /* Whole sessions (sim_session.c). */
 void sim_session_clean(sim_world *w);
 void sim_session_bad_road(sim_world *w);

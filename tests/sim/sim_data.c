@@ -3,6 +3,8 @@
  * lost is never told twice, what waits is bounded. */
 #include "sim/sim.h"
 
+#include "pc/pc_internal.h"
+
 #define NUMBERS 150u
 #define ID 100u /* of the negotiated channel */
 #define LABELS 3u
@@ -149,4 +151,45 @@ void sim_data_bounded(sim_world *w)
         sim_run(w, w->now + LK_MSEC(100), NULL);
     SIM_CHECK(w, t->sides[1].broken == taken); /* none of them has the length of its number */
     SIM_CHECK(w, lk_pc_data_buffered(pc, channel) == 0);
+}
+
+/* Handshakes of nonsense and messages on streams nobody opened, from inside the association: it lives, what is open stays
+ * open, and no more channels come to be than may. */
+void sim_data_hostile(sim_world *w)
+{
+    talk *t = begin(w, &(sim_link){.delay = LK_MSEC(10)});
+    lk_prng dice;
+    if (!t)
+        return;
+    lk_prng_init(&dice, w->seed + 99);
+    sim_run(w, w->now + LK_SEC(2), NULL);
+    lk_sctp *sctp = w->peers[0].pc->transport.sctp;
+    if (!SIM_CHECK(w, sctp && t->sides[1].open[RELIABLE]))
+        return;
+    size_t before = sim_live_bytes();
+    for (int round = 0; round < 300 && !w->why[0]; round++) {
+        uint8_t bytes[400];
+        (void)lk_prng_fill(&dice, bytes, sizeof bytes);
+        if (round % 3 == 0) { /* an OPEN that is nearly right, its label as long as it says */
+            const uint8_t open[] = {3, 0, 0, 0, 0, 0, 0, 0, 0, 200, 0, 0};
+            memcpy(bytes, open, sizeof open);
+        }
+        const uint32_t ppids[] = {50, 50, 51, 53, 0, 0xffffffffu};
+        const lk_sctp_message m = {.stream = (uint16_t)(lk_prng_next(&dice) % 2000), .ppid = ppids[lk_prng_next(&dice) % LK_LEN(ppids)],
+                                   .data = bytes, .len = round % 3 == 0 ? 212 : 1 + lk_prng_next(&dice) % sizeof bytes};
+        (void)!lk_sctp_send(sctp, w->now, &m);
+        sim_drain(w);
+        sim_run(w, w->now + LK_MSEC(10), NULL);
+    }
+    SIM_CHECK(w, w->peers[1].pc->transport.channel_count <= LK_PC_CHANNELS_MAX);
+    SIM_CHECK(w, sim_live_bytes() < before + (1u << 20));
+    SIM_CHECK(w, sim_both_connected(w) && t->sides[0].open[RELIABLE] && t->sides[1].open[RELIABLE]);
+    memset(t->sides[1].told, 0, sizeof t->sides[1].told);
+    t->sides[1].got[RELIABLE] = t->sides[1].broken = t->sides[1].out_of_order = 0;
+    for (lk_usec until = w->now + LK_SEC(10); w->now < until && t->sides[1].got[RELIABLE] < NUMBERS;) {
+        say(w, t, 0);
+        sim_drain(w);
+        sim_run(w, w->now + LK_MSEC(20), NULL);
+    }
+    SIM_CHECK(w, t->sides[1].got[RELIABLE] == NUMBERS && t->sides[1].out_of_order == 0 && t->sides[1].broken == 0);
 }

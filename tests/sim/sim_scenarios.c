@@ -351,6 +351,7 @@ const sim_scenario sim_scenarios[] = {
     {"data_loss_15", sim_data_loss_15, 1, 0, 0},
     {"data_loss_15_slow", sim_data_loss_15_slow, 1, 0, 0},
     {"data_bounded", sim_data_bounded, 1, 0, 0},
+    {"data_hostile", sim_data_hostile, 0, 0, 0},
     {"junk_on_every_port", junk_on_every_port, 0, 0, 0},
     {"fault_stall", sim_fault_stall, 0, 0, 0},
     {"fault_stall_past_consent", sim_fault_stall_past_consent, 0, 0, 0},
