@@ -122,6 +122,7 @@ static void put_pair(report *r, size_t index)
     s->total_round_trip_time = (double)p->total_rtt_usec / 1e6;
     s->current_round_trip_time = (double)p->current_rtt_usec / 1e6;
     if ((int)index == pc->ice.selected) {
+        s->available_outgoing_bitrate = (double)lk_pc_target_bps(pc);
         s->packets_sent = pc->packets_sent;
         s->packets_received = pc->packets_received;
         s->bytes_sent = pc->bytes_sent;
