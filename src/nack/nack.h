@@ -19,7 +19,7 @@
 
 typedef struct lk_nack_missing {
     int64_t seq; /* extended */
-    lk_usec since, next_at;
+    lk_usec since, next_at, asked_at;
     uint8_t tries;
 } lk_nack_missing;
 typedef struct lk_nack_generator {
@@ -27,14 +27,15 @@ typedef struct lk_nack_generator {
     uint16_t count;
     bool started;
     int64_t highest;
-    lk_usec rtt_usec;
+    lk_usec rtt_usec, answer_usec; /* answer_usec: how long requests answered at once took of late; 0: not seen */
     uint64_t requested, recovered, given_up; /* sequence numbers put into NACKs; arrived after one; never came */
 } lk_nack_generator;
 
 void lk_nack_generator_init(lk_nack_generator *g);
 /* Round-trip time; before the first call 100 ms are assumed. Clamped to 5 ms .. 800 ms for timing. */
 void lk_nack_generator_set_rtt(lk_nack_generator *g, lk_usec rtt_usec);
-/* A packet of the stream arrived (also one restored from RTX). */
+/* Who gets no reports about itself may take g->answer_usec for the round trip: between asking once and receiving.
+ * A packet of the stream arrived (also one restored from RTX). */
 void lk_nack_generator_receive(lk_nack_generator *g, lk_usec now, uint16_t seq);
 /* When collect has something to do; LK_NEVER when nothing is missing. */
 lk_usec lk_nack_generator_deadline(const lk_nack_generator *g);

@@ -76,6 +76,10 @@ void lk_nack_generator_receive(lk_nack_generator *g, lk_usec now, uint16_t seq16
         if (g->missing[i].seq != seq)
             continue;
         g->recovered += g->missing[i].tries > 0;
+        if (g->missing[i].tries == 1) {
+            lk_usec took = now - g->missing[i].asked_at;
+            g->answer_usec = g->answer_usec ? (3 * g->answer_usec + took) / 4 : took;
+        }
         memmove(g->missing + i, g->missing + i + 1, (g->count - i - 1u) * sizeof g->missing[0]);
         g->count--;
     }
@@ -101,6 +105,7 @@ size_t lk_nack_generator_collect(lk_nack_generator *g, lk_usec now, uint16_t *se
         if (m.next_at <= now && n < cap) {
             seqs[n++] = (uint16_t)m.seq;
             m.tries++;
+            m.asked_at = now;
             m.next_at = now + spacing(g, m.tries);
             g->requested++;
         }

@@ -98,8 +98,8 @@ static bool write_request(lk_peer *p, lk_usec now, lk_up *up, size_t layer, lk_w
     }
     if (!l->nack || up->muted || now < lk_nack_generator_deadline(l->nack))
         return false;
-    if (p->rtt_usec)
-        lk_nack_generator_set_rtt(l->nack, p->rtt_usec);
+    if (p->rtt_usec || l->nack->answer_usec)
+        lk_nack_generator_set_rtt(l->nack, p->rtt_usec ? p->rtt_usec : l->nack->answer_usec);
     size_t n = lk_nack_generator_collect(l->nack, now, seqs, LK_LEN(seqs));
     if (n == 0)
         return false;
