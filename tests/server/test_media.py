@@ -1,57 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ports of media of `lkc serve`: who may use them, and who gets nothing, not even an answer."""
-import json
-import os
-import random
-import socket
-import struct
-import time
+"""Packets through lkc serve on ways that are not friendly; the clients are the stock library."""
+import pathlib
+import sys
 
-import peers
-import world
-from test_audio import call
+import pytest
 
-
-def media_port(server):
-    with open(server.dir.name + "/server.yaml", encoding="utf-8") as file:
-        return json.load(file)["rtc"]["udp_port"]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "interop"))
+import peers  # noqa: E402
+import world  # noqa: E402
+from test_video import see  # noqa: E402
 
 
-def stun_request(username):
-    text = username.encode()
-    attribute = struct.pack(">HH", 6, len(text)) + text + bytes(-len(text) % 4)
-    return struct.pack(">HHI", 1, len(attribute), 0x2112A442) + os.urandom(12) + attribute
-
-
-def test_strangers_get_no_answer_and_those_inside_notice_nothing(server, room):
-    """So nobody can be hit through us: what is unknown is dropped, whatever address it claims to come from."""
-    dice = random.Random(1)
-    with peers.Program("watch", "stock", server.url, peers.token("bob", room)) as bob, \
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        bob.wait("connected")
-        stranger.connect(("127.0.0.1", media_port(server)))
-        stranger.setblocking(False)
-        for i in range(5000):
-            kinds = (stun_request("aNobodyKnows:this"), stun_request("a" * 500), bytes([22, 254, 253]) + dice.randbytes(200),
-                     bytes([0x80, 111]) + dice.randbytes(50), bytes([0x80, 200]) + dice.randbytes(26), dice.randbytes(dice.randrange(1, 1400)))
-            stranger.send(kinds[i % len(kinds)])
-            if i % 50 == 0:
-                time.sleep(0.002)
-        with peers.Program("watch", "stock", server.url, peers.token("ann", room)) as ann:
-            ann.wait("connected")
-            bob.wait("participant_connected")
-        answers = 0
-        try:
-            while stranger.recv(2048):
-                answers += 1
-        except BlockingIOError:
-            pass
-        assert answers == 0
-        assert not bob.events("disconnected") and not bob.events("reconnecting")
-
-
-def test_who_is_kept_from_udp_is_heard_over_tcp(room, tmp_path):
-    with world.World() as net, peers.Server(ours=True, address=net.address, netns=net.server) as server:
+def test_pictures_go_over_tcp_where_udp_is_blocked(tmp_path):
+    with world.World(seed=11) as net, peers.Server(address=net.address, netns=net.server, ours=True) as server:
         net.up.udp_blocked = net.down.udp_blocked = True
-        call(server, room, tmp_path, "stock", "stock", netns=net.clients)
-        assert net.up.lost > 0, "nobody tried UDP"
+        result = see(server, "tcp", tmp_path, "stock", "stock", seconds=4, netns=net.clients)
+    assert result["share"] >= 0.8 and result["psnr_db"] >= 25, result
+    local = result["stats"]["bob"]["local_candidate"]
+    assert any(c.get("protocol") == "tcp" for c in local), local
+
+
+@pytest.mark.parametrize("loss", [0.05])
+def test_lost_pictures_are_sent_again_to_the_stock_library(tmp_path, loss):
+    with world.World(seed=12) as net, peers.Server(address=net.address, netns=net.server, ours=True) as server:
+        net.up.loss = net.down.loss = loss
+        result = see(server, "loss", tmp_path, "stock", "stock", seconds=6, netns=net.clients)
+        assert net.up.lost > 20 and net.down.lost > 20, "the link did nothing"
+    into, out = result["stats"]["bob"]["inbound_rtp"][0], result["stats"]["alice"]["outbound_rtp"][0]
+    assert into["frames_decoded"] >= 0.85 * (out["frames_encoded"] - result["first"]), (into, out)
+    assert into["nack_count"] > 0 and into["retransmitted_packets_received"] > 0, into
