@@ -75,7 +75,8 @@ def main(words):
     jobs = [(tool, name, *files[name]) for tool in tools for name in sorted(files)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         found = set().union(*pool.map(lambda job: findings(*job), jobs))
-    kept = [tuple(p.strip() for p in line.split("|", 3)) for line in KEPT.read_text().splitlines() if line.strip() and line[0] != "#"]
+    lines = [line for line in KEPT.read_text().splitlines() if line.strip() and line[0] != "#"]
+    kept = [tuple(part.strip() for part in line.split("|", 3)) for line in lines]
     new = sorted(f for f in found if not any(f[0] == k[0] and f[1] == k[1] and k[2] in f[2] for k in kept))
     mine = [k for k in kept if k[1] in files and ("gcc" if k[0].startswith("analyzer") else "tidy") in tools]
     stale = [k for k in mine if not any(f[0] == k[0] and f[1] == k[1] and k[2] in f[2] for f in found)]

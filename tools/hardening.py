@@ -15,7 +15,8 @@ GUARDED_FROM_BYTES = 64 * 1024
 
 
 def read(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}).stdout
+    plain = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=plain).stdout
 
 
 def segments(text):
@@ -54,7 +55,8 @@ def lacks(path):
 
 def unmarked(path, symbols):
     """Exported functions that do not begin with endbr64."""
-    exported = {int(a, 16): n for a, n in re.findall(r"^\s*\d+:\s+(\w+)\s+\d+\s+FUNC\s+GLOBAL\s+DEFAULT\s+\d+\s+(\w+)", symbols, re.M)}
+    row = r"^\s*\d+:\s+(\w+)\s+\d+\s+FUNC\s+GLOBAL\s+DEFAULT\s+\d+\s+(\w+)"
+    exported = {int(address, 16): name for address, name in re.findall(row, symbols, re.M)}
     if not exported:
         return
     code = read("objdump", "-d", "--no-show-raw-insn", "--section=.text", path)

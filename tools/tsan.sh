@@ -21,7 +21,7 @@ step() { # name command...
 for unit in io api; do
     step "unit-$unit" env TSAN_OPTIONS="$options exitcode=0 log_path=$logs/unit-$unit.tsan" build-tsan/tests/unit/unit_$unit
 done
-for suite in requests audio life rooms; do
+for suite in requests audio video life rooms faults; do
     step "ffi-$suite" env TSAN_OPTIONS="$options exitcode=0 log_path=$PWD/$logs/ffi-$suite.tsan" \
         LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" LK_INTEROP_LIBRARY="$PWD/build-tsan/src/ffi/liblivekit_ffi.so" \
         .peers/venv/bin/python -m pytest -q "tests/ffi/test_$suite.py" -k "not stock"

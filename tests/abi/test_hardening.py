@@ -48,5 +48,6 @@ def test_a_missing_protection_is_caught(tmp_path, source, flags, caught):
 
 
 def test_a_program_at_a_fixed_address_is_caught(tmp_path):
-    subprocess.run(["gcc", "-no-pie", "-x", "c", "-", "-o", tmp_path / "bad"], input="int main(void) { return 0; }", text=True, check=True)
+    subprocess.run(["gcc", "-no-pie", "-x", "c", "-", "-o", tmp_path / "bad"], input="int main(void) { return 0; }", text=True,
+                   check=True)
     assert "is not position independent" in hardening(tmp_path / "bad").stdout

@@ -120,8 +120,9 @@ def test_without_a_thread_a_request_is_rejected_and_not_forgotten(tmp_path):
     subprocess.run(["gcc", "-shared", "-fPIC", "-O2", peers.ROOT / "tests/interop/shim.c", "-o", shim, "-ldl"], check=True)
     orders.write_bytes(bytes(24))
     code = NO_THREAD.format(folders=[str(peers.ROOT / "tests/ffi"), str(peers.ROOT / "tests/interop")], orders=str(orders))
+    preload = f"{os.environ.get('LD_PRELOAD', '')} {shim}".strip()  # behind a sanitizer's, if there is one
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
-                            env=dict(os.environ, LD_PRELOAD=str(shim), LK_SHIM=str(orders)))
+                            env=dict(os.environ, LD_PRELOAD=preload, LK_SHIM=str(orders)))
     assert result.returncode == 0, result.stderr
 
 
@@ -134,7 +135,8 @@ def test_a_callback_that_sleeps_delays_events_and_never_media(lib, server, room)
         source, track = new_track(lib)
         alice.publish(track)
         remote = bob.event("track_subscribed").track.handle.id
-        stream = other.request("new_audio_stream", track_handle=remote, type=0, sample_rate=48000, num_channels=1).stream.handle.id
+        stream = other.request("new_audio_stream", track_handle=remote, type=0, sample_rate=48000,
+                               num_channels=1).stream.handle.id
 
         def heard():
             return sum(raw.kind(e) == "audio_stream_event.frame_received" and e.audio_stream_event.stream_handle == stream
