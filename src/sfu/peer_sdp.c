@@ -527,7 +527,11 @@ static lk_err apply_up(lk_peer *p, lk_peer_sect *s, const lk_sdp_media *m)
     take_feedback(s, m);
     take_extensions(s, m);
     if (!s->codec_count) { /* nothing in common: the section is refused */
-        end_up(p, s);
+        if (fresh)
+            lk_up_free(s->up); /* nobody knows it */
+        else
+            end_up(p, s);
+        s->up = NULL;
         s->role = LK_SECT_IDLE;
         return LK_OK;
     }
