@@ -61,7 +61,7 @@ def test_an_example_compiles_against_what_is_installed(package, tree, tmp_path, 
     subprocess.run(["gcc", "-std=c17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", example.name, "-o", program,
                     *package("--cflags", "--libs")], cwd=tmp_path, check=True)
     refused = subprocess.run([program], env={"LD_LIBRARY_PATH": str(library_of(tree))}, capture_output=True, text=True)
-    assert refused.returncode == 2 and f"usage: {example.stem} URL TOKEN" in refused.stderr
+    assert refused.returncode == 2 and f"usage: {example.stem} " in refused.stderr
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
