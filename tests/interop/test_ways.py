@@ -11,21 +11,22 @@ import threading
 import pytest
 
 import peers
+import world
 
 CALL = pathlib.Path(__file__).with_name("call.py")
 
 
-def start(role, library, url, identity, room, dual):
+def start(role, library, url, identity, room, dual, netns=None):
     path = peers.library_path(library)
     environment = dict(os.environ, **({"LIVEKIT_LIB_PATH": path} if path else {}))
-    command = [sys.executable, str(CALL), role, url, peers.token(identity, room), *(["--dual"] if dual else [])]
+    command = [*(["ip", "netns", "exec", netns] if netns else []), sys.executable, str(CALL), role, url, peers.token(identity, room), *(["--dual"] if dual else [])]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def hold(url, room, sender="ours", receiver="ours", dual=True):
+def hold(url, room, sender="ours", receiver="ours", dual=True, netns=None):
     """A call with sound, pictures and data; returns what the receiver printed."""
-    bob = start("receive", receiver, url, "bob", room, dual)
-    alice = start("send", sender, url, "alice", room, dual)
+    bob = start("receive", receiver, url, "bob", room, dual, netns)
+    alice = start("send", sender, url, "alice", room, dual, netns)
     try:
         out, err = bob.communicate(timeout=60)
         assert bob.returncode == 0, (out, err)
@@ -44,6 +45,13 @@ def test_two_peer_connections(server, room, sender, receiver):
     for side, library in ((bob[-1], receiver), (alice[-1], sender)):
         if library == "ours":
             assert side["publisher_stats"] > 0 and side["subscriber_stats"] > 0, "two connections, two lists"
+
+
+@pytest.mark.parametrize("dual", [False, True], ids=["one connection", "two connections"])
+def test_ipv6_alone_carries_sound_pictures_and_data(room, dual):
+    with world.World(ipv6=True) as net, peers.Server(address=net.address, netns=net.server) as server:
+        hold(server.url, room, dual=dual, netns=net.clients)
+        assert net.up.passed > 100 and net.down.passed > 100
 
 
 class OldServer:
