@@ -46,7 +46,8 @@ typedef struct lk_ice_candidate {
     uint32_t priority;
     lk_ice_type type;
     char foundation[LK_ICE_FOUNDATION_MAX + 1];
-    char id[9]; /* for stats: 8 random characters */
+    char id[9];   /* for stats: 8 random characters */
+    uint8_t base; /* server-reflexive: index of the address of ours it stands for */
 } lk_ice_candidate;
 
 typedef enum lk_ice_pair_state {
@@ -160,3 +161,4 @@ size_t lk_ice_pair_count(const lk_ice *ice);
 const lk_ice_pair *lk_ice_pair_at(const lk_ice *ice, size_t i);
 const lk_ice_candidate *lk_ice_local_at(const lk_ice *ice, size_t i);  /* NULL past the end */
 const lk_ice_candidate *lk_ice_remote_at(const lk_ice *ice, size_t i); /* NULL past the end */
+const lk_ice_candidate *lk_ice_srflx_at(const lk_ice *ice, size_t i);  /* NULL past the end */

@@ -13,7 +13,7 @@ static lk_ice_gather *gather_at(const lk_ice *ice, size_t i)
     return (lk_ice_gather *)lk_queue_peek((lk_queue *)(uintptr_t)&ice->gathers, i);
 }
 
-static const lk_ice_candidate *srflx_at(const lk_ice *ice, size_t i)
+const lk_ice_candidate *lk_ice_srflx_at(const lk_ice *ice, size_t i)
 {
     return (const lk_ice_candidate *)lk_queue_peek((lk_queue *)(uintptr_t)&ice->srflx, i);
 }
@@ -107,7 +107,7 @@ static bool is_known(const lk_ice *ice, const lk_addr *mapped)
         if (lk_addr_eq(&lk_ice_local_of(ice, i)->addr, mapped))
             return true; /* there is no NAT */
     for (size_t i = 0; i < ice->srflx.count; i++)
-        if (lk_addr_eq(&srflx_at(ice, i)->addr, mapped))
+        if (lk_addr_eq(&lk_ice_srflx_at(ice, i)->addr, mapped))
             return true;
     return false;
 }
@@ -115,7 +115,7 @@ static bool is_known(const lk_ice *ice, const lk_addr *mapped)
 static void learn(lk_ice *ice, const lk_ice_gather *g, const lk_addr *mapped)
 {
     const lk_ice_candidate *base = lk_ice_local_of(ice, g->local);
-    lk_ice_candidate c = {.addr = *mapped, .type = LK_ICE_SRFLX};
+    lk_ice_candidate c = {.addr = *mapped, .type = LK_ICE_SRFLX, .base = g->local};
     if (mapped->family != base->addr.family || mapped->port == 0 || lk_addr_is_unspecified(mapped) || is_known(ice, mapped))
         return;
     c.priority = (base->priority & 0x00ffffffu) | ((uint32_t)SRFLX_PREFERENCE << 24);

@@ -85,6 +85,11 @@ static void put_candidate(report *r, const lk_ice_candidate *c, bool local)
     s->relay_protocol = s->tcp_type = -1;
     s->priority = (int)c->priority;
     JOIN(s->foundation, c->foundation);
+    if (c->type == LK_ICE_SRFLX && local) {
+        const lk_addr *base = &lk_ice_local_at(&r->pc->ice, c->base)->addr;
+        (void)lk_addr_ip_text(base, s->related_address);
+        s->related_port = base->port;
+    }
     if (local)
         JOIN(s->username_fragment, r->pc->ice.ufrag);
     else
@@ -374,6 +379,8 @@ size_t lk_pc_stats_all(const lk_pc *pc, lk_usec now, lk_stats *out, size_t cap)
     put_transport(&r);
     for (size_t i = 0; i < lk_ice_pair_count(&pc->ice); i++)
         put_pair(&r, i);
+    for (size_t i = 0; lk_ice_srflx_at(&pc->ice, i); i++)
+        put_candidate(&r, lk_ice_srflx_at(&pc->ice, i), true);
     put_channels(&r);
     lk_stats *e = entry(&r, LK_STATS_peer_connection, "P");
     for (size_t i = 0; e && i < pc->transport.channel_count; i++) {

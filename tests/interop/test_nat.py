@@ -41,8 +41,10 @@ def test_a_call_from_behind_a_nat(room, tmp_path, whose):
                            wav=tmp_path / "speech.wav", **options) as alice:
             alice.wait("published")
             bob.wait("first_frame")
-            alice.ask("feed 1", "fed", 60)
+            alice.ask("feed 2", "fed", 60)
             assert "10.77.0.1" in server.log_path.read_text(), "nobody told the server how he looks from outside"
+            seen = [c for c in peers.by_kind(bob.ask("session")["publisher"])["local_candidate"] if c["candidate_type"] == "SRFLX"]
+            assert [(c["address"], c["related_address"]) for c in seen] == [("10.77.0.1", "10.78.0.2")], seen
             assert alice.finish() == 0
         assert bob.finish() == 0
         helper.kill()
