@@ -19,7 +19,7 @@ while read -r layer module kind libs; do
         openssl) extra="$extra|(SSL|TLS|DTLS|DTLSv1|EVP|X509|BIO|ERR|RAND|HMAC|OPENSSL|CRYPTO|EC|ASN1|BN|OSSL|PEM|AES|MD5|SHA1|SHA256|i2d|d2i|SRTP)_[A-Za-z0-9_]*|HMAC" ;;
         wslay) extra="$extra|wslay_.*" ;;
         http-parser) extra="$extra|http_.*" ;;
-        protobuf-c) extra="$extra|protobuf_c_.*|livekit__.*" ;;
+        protobuf-c) extra="$extra|protobuf_c_.*|(livekit|named)__.*" ;;
         opus) extra="$extra|opus_.*" ;;
         soxr) extra="$extra|soxr_.*" ;;
         yuv) extra="$extra|[A-Z0-9]+(Alpha)?To[A-Z0-9]+|(Copy|Set|Scale)Plane|ARGBShuffle|ARGBExtractAlpha|I420(Scale|Rotate)" ;;

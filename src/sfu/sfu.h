@@ -8,7 +8,7 @@
  *          between two drains, then the connection is closed. A connection that does not read is bounded by its shell,
  *          which closes it and says so.
  * Deviates: text frames (protojson) are refused with close code 1003. Joins and leaves are told at once, not each 3 s; a second
- *          codec of one track, data blobs and attributes in a v0 query are refused.
+ *          codec of one track and data blobs are refused. Of a token's roomConfig metadata, timeouts and max_participants count.
  *
  * After every call that takes `now`: drain lk_sfu_poll_event and lk_sfu_poll_tx, then ask lk_sfu_deadline.
  */

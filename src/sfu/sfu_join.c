@@ -4,6 +4,9 @@
 
 #include <zlib.h>
 
+#include "named.pb-c.h"
+#include "pbuf/pbuf_json.h"
+
 #define JOIN_INNER_MAX (1u << 20)
 
 const char *const lk_sfu_codecs[] = {"video/VP8", "video/H264", "video/VP9", "video/AV1", "video/H265", "audio/opus",
@@ -14,7 +17,10 @@ typedef struct asked {
     int reason;
     const Livekit__ClientInfo *client;
     const char *metadata;
-    const Livekit__JoinRequest *request; /* NULL with v0 */
+    const lk_token_attribute *attributes;
+    size_t attribute_count;
+    const Livekit__JoinRequest *request;     /* NULL with v0 */
+    const Named__RoomConfiguration *config;  /* of the token, for a room that is made; NULL: none */
 } asked;
 
 /* ---- the query ------------------------------------------------------------------------------------------------------ */
@@ -115,17 +121,46 @@ static const struct {
 } capability_names[] = {{"CAP_PACKET_TRAILER", LIVEKIT__CLIENT_INFO__CAPABILITY__CAP_PACKET_TRAILER},
                         {"CAP_COMPRESSION_DEFLATE_RAW", LIVEKIT__CLIENT_INFO__CAPABILITY__CAP_COMPRESSION_DEFLATE_RAW}};
 
+/* The query's JSON object of texts, in base64. */
+static lk_err read_attributes(lk_sfu *s, const char *text, asked *out)
+{
+    size_t len = strlen(text);
+    uint8_t *raw = lk_arena_alloc(&s->in, len + 1);
+    long n = raw ? lk_base64_decode(raw, len, LK_BASE64_URL, lk_str_of(text)) : -1;
+    if (raw && n < 0)
+        n = lk_base64_decode(raw, len, LK_BASE64_URL_NOPAD, lk_str_of(text));
+    lk_text json;
+    ProtobufCMessage *m = NULL;
+    lk_text_init(&json, s->env, len + 64);
+    /* the reader knows messages: the object is the map of one */
+    lk_text_z(&json, "{\"attributes\":");
+    lk_text_put(&json, (const char *)raw, n < 0 ? 0 : (size_t)n);
+    lk_text_z(&json, "}");
+    lk_err err = n < 0 || json.bad ? LK_ERR_WIRE
+                                   : lk_pbuf_from_json(&named__update_participant_metadata__descriptor, &s->in, (lk_str){json.p, json.len}, &m);
+    lk_text_deinit(&json);
+    if (err != LK_OK)
+        return err;
+    const Named__UpdateParticipantMetadata *u = (const Named__UpdateParticipantMetadata *)m;
+    lk_token_attribute *list = lk_arena_alloc(&s->in, (u->n_attributes + 1) * sizeof *list);
+    if (!list)
+        return LK_ERR_NOMEM;
+    for (size_t i = 0; i < u->n_attributes; i++)
+        list[i] = (lk_token_attribute){u->attributes[i]->key ? u->attributes[i]->key : "", u->attributes[i]->value ? u->attributes[i]->value : ""};
+    out->attributes = list;
+    out->attribute_count = u->n_attributes;
+    return LK_OK;
+}
+
 static lk_err read_v0(lk_sfu *s, const lk_sfu_join *join, asked *out, lk_sfu_refusal *why)
 {
     Livekit__ClientInfo *c = lk_pbuf_new(&livekit__client_info__descriptor, &s->in);
     const char *sdk = query_text(&s->in, join->query, "sdk"), *version = query_text(&s->in, join->query, "version");
     const char *list = query_text(&s->in, join->query, "capabilities");
     Livekit__ClientInfo__Capability *have = lk_arena_alloc(&s->in, LK_LEN(capability_names) * sizeof *have);
-    lk_str attributes;
-    if (!c || !have || !sdk || !version || !list)
+    const char *attributes = query_text(&s->in, join->query, "attributes");
+    if (!c || !attributes || !have || !sdk || !version || !list)
         return refuse(why, 400, "invalid query");
-    if (query_raw(join->query, "attributes", &attributes) && attributes.len)
-        return refuse(why, 400, "attributes are not taken from the query: use /rtc/v1 or update_metadata");
     c->has_sdk = c->has_protocol = c->has_client_protocol = 1;
     for (size_t i = 0; i < LK_LEN(sdk_names); i++)
         if (strcmp(sdk, sdk_names[i].name) == 0)
@@ -148,6 +183,8 @@ static lk_err read_v0(lk_sfu *s, const lk_sfu_join *join, asked *out, lk_sfu_ref
                    .allow_pause = query_flag(join->query, "subscriber_allow_pause", false),
                    .reconnect = query_flag(join->query, "reconnect", false),
                    .reason = query_number(join->query, "reconnect_reason")};
+    if (*attributes && read_attributes(s, attributes, out) != LK_OK)
+        return refuse(why, 400, "invalid attributes");
     return LK_OK;
 }
 
@@ -207,6 +244,15 @@ static lk_err read_v1(lk_sfu *s, const lk_sfu_join *join, asked *out, lk_sfu_ref
                    .reconnect = q->reconnect,
                    .reason = (int)q->reconnect_reason,
                    .request = q};
+    lk_token_attribute *list = lk_arena_alloc(&s->in, (q->n_participant_attributes + 1) * sizeof *list);
+    if (!list)
+        return refuse(why, 500, "out of memory");
+    for (size_t i = 0; i < q->n_participant_attributes; i++) {
+        const Livekit__JoinRequest__ParticipantAttributesEntry *e = q->participant_attributes[i];
+        list[i] = (lk_token_attribute){e->key ? e->key : "", e->value ? e->value : ""};
+    }
+    out->attributes = list;
+    out->attribute_count = q->n_participant_attributes;
     return LK_OK;
 }
 
@@ -248,7 +294,13 @@ static lk_err check(lk_sfu *s, const lk_sfu_join *join, asked *out, char name[LK
     lk_err err = v1 ? read_v1(s, join, out, why) : read_v0(s, join, out, why);
     if (err != LK_OK)
         return err;
-    if (out->request && (*out->metadata || out->request->n_participant_attributes) && t->video.can_update_own_metadata != LK_TOKEN_YES)
+    if (*t->room_config) {
+        ProtobufCMessage *m = NULL;
+        if (lk_pbuf_from_json(&named__room_configuration__descriptor, &s->in, lk_str_of(t->room_config), &m) != LK_OK)
+            return refuse(why, 400, "invalid roomConfig");
+        out->config = (const Named__RoomConfiguration *)m;
+    }
+    if ((*out->metadata || out->attribute_count) && t->video.can_update_own_metadata != LK_TOKEN_YES)
         return refuse(why, 401, "permissions denied: metadata and attributes may not be set");
     if (strlen(out->metadata) > s->config.limits.metadata_bytes)
         return refuse(why, 400, "metadata is too long");
@@ -314,11 +366,9 @@ static lk_err born_with(lk_sfu_person *p, const lk_token *t, const asked *a)
     for (size_t i = 0; i < t->attribute_count; i++)
         if (lk_sfu_set_attribute(p, t->attributes[i].key, t->attributes[i].value) != LK_OK)
             return LK_ERR_NOMEM;
-    for (size_t i = 0; a->request && i < a->request->n_participant_attributes; i++) {
-        const Livekit__JoinRequest__ParticipantAttributesEntry *e = a->request->participant_attributes[i];
-        if (lk_sfu_set_attribute(p, e->key ? e->key : "", e->value ? e->value : "") != LK_OK)
+    for (size_t i = 0; i < a->attribute_count; i++)
+        if (lk_sfu_set_attribute(p, a->attributes[i].key, a->attributes[i].value) != LK_OK)
             return LK_ERR_NOMEM;
-    }
     return LK_OK;
 }
 
@@ -603,6 +653,28 @@ static lk_err resume(lk_sfu *s, lk_sfu_person *p, uint32_t *conn)
     return LK_OK;
 }
 
+static lk_err room_made(lk_sfu_room **out, lk_sfu *s, const char *name, const Named__RoomConfiguration *c)
+{
+    lk_sfu_room *r = NULL;
+    lk_err err = lk_sfu_room_new(&r, s, name);
+    if (err != LK_OK)
+        return err;
+    if (c && c->metadata && strlen(c->metadata) <= s->config.limits.metadata_bytes)
+        err = lk_sfu_text(s->env, &r->metadata, c->metadata);
+    if (err != LK_OK) {
+        lk_sfu_room_free(r);
+        return err;
+    }
+    if (c && c->empty_timeout)
+        r->empty_timeout_sec = c->empty_timeout;
+    if (c && c->departure_timeout)
+        r->departure_timeout_sec = c->departure_timeout;
+    if (c && c->max_participants)
+        r->max_participants = c->max_participants;
+    *out = r;
+    return LK_OK;
+}
+
 static lk_err accept_new(lk_sfu *s, const lk_sfu_join *join, const asked *a, const char *name, uint32_t *conn)
 {
     lk_sfu_person *p = NULL;
@@ -612,7 +684,7 @@ static lk_err accept_new(lk_sfu *s, const lk_sfu_join *join, const asked *a, con
         return err;
     bool made = !r;
     if (!r)
-        err = lk_sfu_room_new(&r, s, name);
+        err = room_made(&r, s, name, a->config);
     if (err == LK_OK)
         err = set_conn(s, p, conn);
     if (err != LK_OK) {

@@ -370,10 +370,12 @@ LK_TEST(what_is_refused_is_refused_before_anything_is_made)
                 {token("ann"), "", true, 400, "join_request is required"}, {token("ann"), "join_request=%%", true, 400, "invalid join_request"},
                 {token("ann"), "join_request=AA", true, 400, "cannot base64 decode join_request"},
                 {token("ann"), "join_request=_w==", true, 400, "cannot unmarshal wrapped join request"},
-                {token("ann"), "", false, 401, "permissions denied"}, {token("ann"), "attributes=e30%3D", false, 400, NULL}};
+                {token("ann"), "", false, 401, "permissions denied"}, {token("ann"), "attributes=eyJhIjoiYiJ9", false, 401, NULL},
+                {token("ann"), "attributes=e30x", false, 400, "invalid attributes"}, {token("ann"), "", false, 400, "invalid roomConfig"}};
     rows[0].t.has_video = false;
     rows[1].t.video.room = "";
     rows[8].t.video.room_join = false;
+    rows[11].t.room_config = "[1]";
     WORLD(w);
     for (size_t i = 0; i < LK_LEN(rows); i++) {
         lk_sfu_refusal why = {0}, probe = {0};
@@ -409,6 +411,30 @@ LK_TEST(a_room_is_taken_from_the_query_when_the_token_names_none)
     CHECK(lk_str_eq(lk_sfu_join_room(&j, buf), "a b c"));
     j.query = lk_str_of("room=a%00b");
     CHECK_EQ(lk_sfu_join_room(&j, buf).len, 0);
+    world_free(&w);
+}
+
+LK_TEST(attributes_come_with_the_query_and_a_room_s_settings_with_the_token)
+{
+    WORLD(w);
+    lk_token t = token("ann");
+    lk_sfu_refusal why = {0};
+    uint32_t c = 0;
+    t.video.can_update_own_metadata = LK_TOKEN_YES;
+    t.room_config = "{\"emptyTimeout\":7,\"departureTimeout\":3,\"maxParticipants\":1,\"metadata\":\"from the token\",\"agents\":[]}";
+    /* {"a":"b","c":""} */
+    if (join_v0(&w, &t, "sdk=js&attributes=eyJhIjoiYiIsImMiOiIifQ%3D%3D", &c, &why) == LK_OK && !lk_test_oom()) {
+        const Livekit__JoinResponse *j = last(&w, c, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN)->join;
+        CHECK_EQ(j->participant->n_attributes, 1);
+        CHECK_STR(j->participant->attributes[0]->value, "b");
+        CHECK_STR(j->room->metadata, "from the token");
+        CHECK_EQ(j->room->empty_timeout, 7);
+        CHECK_EQ(j->room->departure_timeout, 3);
+        t = token("bob");
+        CHECK_EQ(join_v0(&w, &t, "sdk=js", &c, &why), LK_ERR_DENIED);
+    } else {
+        CHECK(lk_test_oom());
+    }
     world_free(&w);
 }
 
