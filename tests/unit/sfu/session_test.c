@@ -467,9 +467,8 @@ LK_TEST(five_percent_of_loss_are_repaired_or_concealed)
     world w;
     if (!world_new(&w, env))
         return;
-    w.loss_permille = 50;
     person *a = arrive(&w, "ann", false), *b = arrive(&w, "bob", false);
-    run(&w, LK_SEC(2));
+    w.loss_permille = 50; /* not before: OpenSSL repeats a handshake by a clock that is not ours here */
     publish(&w, a);
     CHECK_EQ(b->subscribed, 1);
     CHECK_OK(lk_session_add_sink(b->s, w.now, b->remote_track, &(lk_session_sink){.sink = 9, .sample_rate = 48000, .channels = 1, .frame_msec = 10}));
