@@ -607,8 +607,13 @@ static void on_request(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk_
             select_pair(ice, p, now);
         return;
     }
-    /* A pair that is selected already gains nothing: its consent comes from our own checks alone. [RFC7675 s5.1] */
+    /* A pair that is selected already gains nothing: its consent comes from our own checks alone. [RFC7675 s5.1] But we are awake
+     * now: a check that may leave leaves with the answer, and idle pairs wake up half as often. */
     bool selected = ice->selected >= 0 && pair_at(ice, (size_t)ice->selected) == p;
+    if (selected && !ice->consent_pending && ice->consent_at != LK_NEVER && now >= ice->answered_at + CONSENT_MIN_USEC) {
+        ice->consent_at = LK_MIN(ice->consent_at, now);
+        run_consent(ice, now);
+    }
     if (use && p->state == LK_ICE_PAIR_SUCCEEDED && !selected)
         select_pair(ice, p, now);
     else if (use && p->state != LK_ICE_PAIR_SUCCEEDED)

@@ -118,6 +118,31 @@ LK_TEST(consent_is_lost_30_s_after_the_last_answer_and_idle_is_quiet)
     lk_ice_deinit(&w.b);
 }
 
+/* Two that are idle ask for consent when they are woken by each other's checks: one wake-up does for both. */
+LK_TEST(consent_is_asked_for_together_with_an_answer)
+{
+    world w = {0};
+    if (setup(&w, env, (lk_ice_config){true, false}, (lk_ice_config){false, false})) {
+        run_until(&w, env, LK_SEC(5));
+        lk_usec wakes = 0, least = LK_NEVER, last = w.a.answered_at;
+        for (int i = 0; i < 600; i++) {
+            lk_usec before = w.a.answered_at;
+            run_until(&w, env, w.now + LK_MSEC(100));
+            if (w.a.answered_at != before) {
+                least = LK_MIN(least, w.a.answered_at - last);
+                last = w.a.answered_at;
+                wakes++;
+            }
+        }
+        /* [RFC7675 s5.1]: not closer than 4 s, not further apart than 6. */
+        CHECK(wakes >= 9 && wakes <= 15 && least >= LK_SEC(4));
+        CHECK(w.a.answered_at - w.b.answered_at < LK_MSEC(25) && w.b.answered_at - w.a.answered_at < LK_MSEC(25));
+        CHECK_EQ(w.a.state, LK_ICE_STATE_CONNECTED);
+    }
+    lk_ice_deinit(&w.a);
+    lk_ice_deinit(&w.b);
+}
+
 LK_TEST(unauthenticated_datagrams_change_nothing)
 {
     world w = {0};
