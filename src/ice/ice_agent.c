@@ -307,19 +307,33 @@ static bool has_better_candidate(const lk_ice *ice, const lk_ice_pair *p)
     return false;
 }
 
+/* The best pair that works. When the selected one has been silent for long, a pair that has answered since goes before
+ * all others: the peer came to have another address. */
+static lk_ice_pair *to_nominate(const lk_ice *ice, lk_usec now)
+{
+    lk_ice_pair *best = NULL;
+    bool silent = ice->selected >= 0 && now >= ice->answered_at + DISCONNECTED_USEC, best_took_over = false;
+    for (size_t i = 0; i < ice->pairs.count; i++) {
+        lk_ice_pair *p = pair_at(ice, i);
+        bool takes_over = silent && (int)i != ice->selected && p->sent_at > ice->answered_at;
+        if (p->state != LK_ICE_PAIR_SUCCEEDED || (best_took_over && !takes_over))
+            continue;
+        if (!best || takes_over != best_took_over || p->priority > best->priority)
+            best = p;
+        best_took_over |= takes_over;
+    }
+    return best;
+}
+
 /* Controlling: once a pair works, tell the peer which one it is. */
 static void nominate(lk_ice *ice, lk_usec now)
 {
-    lk_ice_pair *best = NULL;
     if (!ice->config.controlling || ice->config.lite || ice->first_valid_at == LK_NEVER || !ice->remote_pwd)
         return;
-    for (size_t i = 0; i < ice->pairs.count; i++) {
-        lk_ice_pair *p = pair_at(ice, i);
-        if (p->nominating)
+    for (size_t i = 0; i < ice->pairs.count; i++)
+        if (pair_at(ice, i)->nominating)
             return;
-        if (p->state == LK_ICE_PAIR_SUCCEEDED && (!best || p->priority > best->priority))
-            best = p;
-    }
+    lk_ice_pair *best = to_nominate(ice, now);
     if (!best || best->nominated || (now < ice->first_valid_at + NOMINATE_WAIT_USEC && has_better_candidate(ice, best)))
         return;
     best->nominating = true;

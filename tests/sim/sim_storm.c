@@ -25,6 +25,7 @@ typedef enum storm_kind {
     STORM_OUTAGE,
     STORM_SLEEP,
     STORM_JUNK,
+    STORM_REBIND, /* the NAT gives the client another port, for good */
     STORM_KINDS,
 } storm_kind;
 
@@ -113,6 +114,8 @@ static void weather(sim_world *w, storm *s, lk_usec began)
             if ((w->without >> k & 1) || !(f->links >> i & 1) || !on)
                 continue;
             put_fault(&now, f);
+            if (f->kind == STORM_REBIND && s->options.client_behind_nat)
+                w->peers[0].outside.port = (uint16_t)(40001 + k);
             if (f->kind == STORM_SLEEP)
                 w->peers[i].asleep_until = began + f->until;
             if (f->kind == STORM_JUNK)
