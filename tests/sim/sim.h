@@ -154,6 +154,9 @@ void sim_session_cut(sim_world *w);
 void sim_session_second_try(sim_world *w);
 void sim_session_never_answered(sim_world *w);
 void sim_session_given_up(sim_world *w);
+void sim_server_call(sim_world *w);
+void sim_server_call_loss_10(sim_world *w);
+void sim_server_call_disorder(sim_world *w);
 /* One fault each (sim_faults.c, docs/faults.md). */
 void sim_fault_stall(sim_world *w);
 void sim_fault_stall_past_consent(sim_world *w);
