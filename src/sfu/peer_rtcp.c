@@ -24,7 +24,7 @@ void lk_peer_wake_reports(lk_peer *p, lk_usec now)
 
 /* ---- what leaves ---- */
 
-static void put_sender_report(lk_wr *w, lk_peer *p, lk_down *d, lk_usec now, const lk_rtcp_report *blocks, size_t count)
+static void put_sender_report(lk_wr *w, lk_peer *p, lk_down *d, lk_usec now)
 {
     uint64_t ntp = lk_hub_ntp(p->hub, now);
     uint32_t clock = lk_hub_codec_rows[d->codec].clock_hz;
@@ -37,11 +37,12 @@ static void put_sender_report(lk_wr *w, lk_peer *p, lk_down *d, lk_usec now, con
         ts = l->sr_ts + (uint32_t)(int64_t)((double)since / 4294967296.0 * clock) + (uint32_t)d->ts_off;
     }
     lk_rtcp_sender_info info = {ntp, ts, (uint32_t)d->packets, (uint32_t)d->octets};
-    lk_rtcp_write_sr(w, d->ssrc, &info, blocks, count);
+    lk_rtcp_write_sr(w, d->ssrc, &info, NULL, 0);
     lk_rtcp_write_sdes_cname(w, d->ssrc, d->stream);
 }
 
-/* One compound of what is due; what does not fit follows in the next. */
+/* One compound of what is due; what does not fit follows in the next. It begins with our own SSRC, whatever follows: SRTCP counts
+ * by the first one, and hundreds of counters would be kept otherwise. */
 static void write_reports(lk_peer *p, lk_usec now, lk_wr *w)
 {
     lk_rtcp_report blocks[BLOCKS_MAX];
@@ -55,6 +56,8 @@ static void write_reports(lk_peer *p, lk_usec now, lk_wr *w)
                 up->layers[i].received_since_report = false;
             }
     }
+    lk_rtcp_write_rr(w, p->rtcp_ssrc, blocks, count);
+    lk_rtcp_write_sdes_cname(w, p->rtcp_ssrc, p->cname);
     LK_LIST_EACH(&p->downs, at) {
         lk_down *d = LK_CONTAINER(at, lk_down, link);
         if (!d->sent_since_report)
@@ -62,15 +65,14 @@ static void write_reports(lk_peer *p, lk_usec now, lk_wr *w)
         waits = true;
         if (now < d->sr_at + SENDER_REPORT_USEC || w->len > COMPOUND_BYTES - 200)
             continue;
-        put_sender_report(w, p, d, now, blocks, reports++ == 0 ? count : 0);
+        put_sender_report(w, p, d, now);
+        reports++;
         d->sent_since_report = false;
         d->sr_at = now;
     }
-    if (!reports && count) {
-        lk_rtcp_write_rr(w, p->rtcp_ssrc, blocks, count);
-        lk_rtcp_write_sdes_cname(w, p->rtcp_ssrc, p->cname);
-    }
     bool more = w->len > COMPOUND_BYTES - 200;
+    if (!reports && !count)
+        w->len = 0;
     p->report_at = more ? now : waits || count ? now + REPORT_USEC : LK_NEVER;
 }
 
