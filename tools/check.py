@@ -50,6 +50,7 @@ NIGHTLY = [
     ("planted bugs are found", ["tools/canary.sh"]),
     ("a thousand calls", [PYTHON, "tests/ffi/endurance.py", "--cycles", "1000"]),
     ("abuse, all of it", [PYTHON, "tests/ffi/abuse.py"]),
+    ("the Python SDK under valgrind", [PYTHON, "tests/ffi/memcheck.py"]),
     ("build with sanitizers", ["tools/build.sh", "asan"]),
     ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8",
                                 "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),

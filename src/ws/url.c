@@ -29,11 +29,15 @@ static lk_err refuse(lk_error *why, const char *text, lk_str what)
 static bool split_scheme(lk_str *text, lk_str *scheme)
 {
     for (size_t i = 0; i + 2 < text->len; i++) {
-        if (text->p[i] == ':' && text->p[i + 1] == '/' && text->p[i + 2] == '/') {
+        char c = text->p[i];
+        if (c == ':' && text->p[i + 1] == '/' && text->p[i + 2] == '/') {
             *scheme = (lk_str){text->p, i};
             *text = (lk_str){text->p + i + 3, text->len - i - 3};
             return true;
         }
+        /* What else stands there is no scheme, and no text repeats it: it may be a token. [RFC3986 s3.1] */
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (i > 0 && ((c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.'))))
+            return false;
     }
     return false;
 }

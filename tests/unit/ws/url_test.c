@@ -43,6 +43,8 @@ LK_TEST(bad_urls_are_refused_with_what_is_wrong)
         {"", "relative URL without a base"},
         {"localhost:7880", "relative URL without a base"},
         {"://x", "relative URL without a base"},
+        {"access_token=eyJh://x", "relative URL without a base"},
+        {"8ws://x", "relative URL without a base"},
         {"ftp://x", "unsupported scheme: ftp"},
         {"javascript://x", "unsupported scheme: javascript"},
         {"ws://", "empty host"},
