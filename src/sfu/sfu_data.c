@@ -214,7 +214,7 @@ void lk_sfu_replay(lk_sfu_person *p)
 void lk_sfu_replay_missed(lk_sfu_person *p, const Livekit__SyncState *m)
 {
     lk_sfu_room *r = p->room;
-    for (size_t k = 0; k < m->n_datachannel_receive_states; k++) {
+    for (size_t k = 0; k < m->n_datachannel_receive_states && k < SFU_ITEMS_MAX; k++) {
         const Livekit__DataChannelReceiveState *have = m->datachannel_receive_states[k];
         for (size_t i = 0; have->publisher_sid && i < r->cache.count; i++) {
             const lk_sfu_cached *c = lk_queue_peek(&r->cache, i);
@@ -489,7 +489,7 @@ void lk_sfu_data_new_person(lk_sfu_person *p)
 
 void lk_sfu_data_subscription(lk_sfu_person *p, const Livekit__UpdateDataSubscription *m)
 {
-    for (size_t i = 0; i < m->n_updates; i++) {
+    for (size_t i = 0; i < m->n_updates && i < SFU_ITEMS_MAX; i++) {
         const Livekit__UpdateDataSubscription__Update *u = m->updates[i];
         if (!u->track_sid)
             continue;

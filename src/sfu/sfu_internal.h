@@ -26,6 +26,9 @@
 #define SFU_GONE_MAX 256          /* who left lately, for those who resume */
 #define SFU_CALLS_MAX 1024        /* admin calls that wait for a participant */
 #define SFU_CAPABILITIES_MAX 8
+#define SFU_ITEMS_MAX 4096        /* of one list in one message: the rest is passed over, so that no message costs seconds */
+#define SFU_PARTICIPANT_TRACKS_MAX 64 /* lists of such lists */
+#define SFU_ATTRIBUTES_MAX 1024   /* of a participant */
 
 #define SFU_ACTIVE_USEC LK_SEC(60)     /* from the join until media and data are up */
 #define SFU_NEGOTIATION_USEC LK_SEC(15)

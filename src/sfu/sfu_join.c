@@ -302,8 +302,11 @@ static lk_err check(lk_sfu *s, const lk_sfu_join *join, asked *out, char name[LK
     }
     if ((*out->metadata || out->attribute_count) && t->video.can_update_own_metadata != LK_TOKEN_YES)
         return refuse(why, 401, "permissions denied: metadata and attributes may not be set");
-    if (strlen(out->metadata) > s->config.limits.metadata_bytes)
-        return refuse(why, 400, "metadata is too long");
+    size_t bytes = 0;
+    for (size_t i = 0; i < out->attribute_count; i++)
+        bytes += strlen(out->attributes[i].key) + strlen(out->attributes[i].value);
+    if (strlen(out->metadata) > s->config.limits.metadata_bytes || bytes > s->config.limits.attributes_bytes || out->attribute_count > SFU_ATTRIBUTES_MAX)
+        return refuse(why, 400, "metadata or attributes are too long");
     if (out->reconnect)
         return LK_OK;
     lk_sfu_room *r = lk_sfu_room_find(s, name);

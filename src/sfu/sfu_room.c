@@ -510,7 +510,7 @@ lk_err lk_sfu_set_attributes(lk_sfu_person *p, Livekit__UpdateParticipantMetadat
                              const char **why)
 {
     size_t bytes = attribute_bytes(p);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && count <= SFU_ATTRIBUTES_MAX; i++) {
         const char *key = or_empty(entries[i]->key), *value = or_empty(entries[i]->value);
         size_t at = attribute_at(p, key);
         if (at < p->attribute_count)
@@ -519,7 +519,7 @@ lk_err lk_sfu_set_attributes(lk_sfu_person *p, Livekit__UpdateParticipantMetadat
             bytes += strlen(key) + strlen(value);
     }
     *why = "exceeds attributes size limit";
-    if (bytes > p->sfu->config.limits.attributes_bytes)
+    if (bytes > p->sfu->config.limits.attributes_bytes || p->attribute_count + count > SFU_ATTRIBUTES_MAX)
         return LK_ERR_LIMIT;
     for (size_t i = 0; i < count; i++) {
         lk_err err = lk_sfu_set_attribute(p, or_empty(entries[i]->key), or_empty(entries[i]->value));

@@ -41,7 +41,7 @@ static void on_subscription(lk_sfu_person *p, const request *m)
 {
     const Livekit__UpdateSubscription *u = m->subscription;
     lk_sfu_subscription(p, u->track_sids, u->n_track_sids, u->subscribe);
-    for (size_t i = 0; i < u->n_participant_tracks; i++)
+    for (size_t i = 0; i < u->n_participant_tracks && i < SFU_PARTICIPANT_TRACKS_MAX; i++)
         lk_sfu_subscription(p, u->participant_tracks[i]->track_sids, u->participant_tracks[i]->n_track_sids, u->subscribe);
 }
 
@@ -66,11 +66,11 @@ static void on_sync_state(lk_sfu_person *p, const request *m)
 {
     const Livekit__SyncState *y = m->sync_state;
     bool known = true;
-    for (size_t i = 0; i < y->n_publish_tracks; i++) {
+    for (size_t i = 0; i < y->n_publish_tracks && known; i++) {
         const Livekit__TrackInfo *t = y->publish_tracks[i]->track;
         known = known && t && t->sid && lk_sfu_track_of(p, t->sid);
     }
-    for (size_t i = 0; i < y->n_publish_data_tracks; i++) {
+    for (size_t i = 0; i < y->n_publish_data_tracks && known; i++) {
         const Livekit__DataTrackInfo *t = y->publish_data_tracks[i]->info;
         known = known && t && t->sid && lk_sfu_data_track_of(p, t->sid);
     }

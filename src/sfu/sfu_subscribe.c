@@ -18,7 +18,8 @@ bool lk_sfu_allowed(const lk_sfu_person *publisher, const lk_sfu_person *subscri
         return false;
     if (!m || m->all_participants)
         return true;
-    for (size_t i = 0; i < m->n_track_permissions; i++) {
+    size_t count = LK_MIN(m->n_track_permissions, (size_t)SFU_ITEMS_MAX);
+    for (size_t i = 0; i < count; i++) {
         const Livekit__TrackPermission *t = m->track_permissions[i];
         if (!names(t, subscriber))
             continue;
@@ -234,6 +235,7 @@ void lk_sfu_subscribe_new_track(lk_sfu_track *t)
 
 void lk_sfu_subscription(lk_sfu_person *p, char *const *sids, size_t count, bool subscribe)
 {
+    count = LK_MIN(count, (size_t)SFU_ITEMS_MAX);
     for (size_t i = 0; i < count; i++) {
         lk_sfu_sub *sub = find_sub(p, sids[i]);
         if (!sub && subscribe && p->grants.can_subscribe) {
@@ -254,7 +256,7 @@ void lk_sfu_subscription(lk_sfu_person *p, char *const *sids, size_t count, bool
 
 void lk_sfu_settings(lk_sfu_person *p, const Livekit__UpdateTrackSettings *m)
 {
-    for (size_t i = 0; i < m->n_track_sids; i++) {
+    for (size_t i = 0; i < m->n_track_sids && i < SFU_ITEMS_MAX; i++) {
         lk_sfu_sub *sub = find_sub(p, m->track_sids[i]);
         if (!sub)
             continue;
@@ -274,7 +276,7 @@ void lk_sfu_settings(lk_sfu_person *p, const Livekit__UpdateTrackSettings *m)
 
 void lk_sfu_disable(lk_sfu_person *p, char *const *sids, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && i < SFU_ITEMS_MAX; i++) {
         lk_sfu_sub *sub = find_sub(p, sids[i]);
         if (!sub)
             continue;

@@ -432,6 +432,19 @@ LK_TEST(attributes_come_with_the_query_and_a_room_s_settings_with_the_token)
         CHECK_EQ(j->room->departure_timeout, 3);
         t = token("bob");
         CHECK_EQ(join_v0(&w, &t, "sdk=js", &c, &why), LK_ERR_DENIED);
+        static char long_query[100000] = "sdk=js&attributes=";
+        size_t n = strlen("sdk=js&attributes=");
+        memset(long_query + n, 'A', sizeof long_query - n - 1);
+        memcpy(long_query + n, "eyJhIjoi", 8); /* {"a":" and then NULs: no JSON */
+        t = token("ann");
+        t.video.can_update_own_metadata = LK_TOKEN_YES;
+        CHECK_EQ(join_v0(&w, &t, long_query, &c, &why), LK_ERR_DENIED);
+        for (size_t i = n + 8; i + 4 <= sizeof long_query - 1; i += 4)
+            memcpy(long_query + i, "eHh4", 4); /* xxx */
+        memcpy(long_query + sizeof long_query - 1 - ((sizeof long_query - 1 - n) % 4) - 4, "eCJ9", 4); /* x"} */
+        long_query[n + (sizeof long_query - 1 - n) / 4 * 4] = 0;
+        CHECK_EQ(join_v0(&w, &t, long_query, &c, &why), LK_ERR_DENIED);
+        CHECK_STR(why.text, "metadata or attributes are too long");
     } else {
         CHECK(lk_test_oom());
     }
@@ -660,6 +673,22 @@ LK_TEST(metadata_changes_only_with_the_grant_and_within_limits)
     REQUEST(&w, b, UPDATE_METADATA, update_metadata, &u);
     m = last(&w, b, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REQUEST_RESPONSE);
     CHECK(lk_test_oom() || m->request_response->reason == LIVEKIT__REQUEST_RESPONSE__REASON__NOT_ALLOWED);
+    static Livekit__UpdateParticipantMetadata__AttributesEntry crowd[1100], *many[1100];
+    static char names[1100][8];
+    for (size_t i = 0; i < LK_LEN(many); i++) {
+        crowd[i] = (Livekit__UpdateParticipantMetadata__AttributesEntry)LIVEKIT__UPDATE_PARTICIPANT_METADATA__ATTRIBUTES_ENTRY__INIT;
+        char n[LK_STR_FMT_MAX];
+        (void)lk_str_copy(names[i], sizeof names[i], lk_str_of(lk_u64_text(i, n)));
+        crowd[i].key = crowd[i].value = names[i];
+        many[i] = &crowd[i];
+    }
+    u.attributes = many;
+    u.n_attributes = LK_LEN(many);
+    REQUEST(&w, a, UPDATE_METADATA, update_metadata, &u);
+    m = last(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REQUEST_RESPONSE);
+    CHECK(lk_test_oom() || m->request_response->reason == LIVEKIT__REQUEST_RESPONSE__REASON__LIMIT_EXCEEDED);
+    CHECK(lk_test_oom() || told_of(&w, b, "ann")->n_attributes == 0);
+    u.n_attributes = 0;
     static char much[300];
     memset(much, 'x', sizeof much - 1);
     u.name = much;
