@@ -177,6 +177,12 @@ def rss_kb(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
+def made_up(before, after):
+    """Part of what was heard that was concealed, silence apart."""
+    more = {name: after[name] - before[name] for name in after if name.endswith(("samples", "samples_received"))}
+    return (more["concealed_samples"] - more["silent_concealed_samples"]) / more["total_samples_received"]
+
+
 def test_100000_junk_packets_a_second_beside_audio(server, room, tmp_path):
     """Less than 1 % of the speech is lost, memory is flat, the log does not grow with it."""
     program = tmp_path / "junk"
@@ -187,19 +193,20 @@ def test_100000_junk_packets_a_second_beside_audio(server, room, tmp_path):
         port = bob.stats()["candidate_pair"][0]["local_candidate_id"]
         mine = next(c for c in bob.stats()["local_candidate"] if c["id"] == port)
         family, address = next(t for t in udp_addresses(bob.process.pid) if t[1][1] == mine["port"])
+        quiet = bob.stats()["inbound_rtp"][0]
+        goes_on(bob, 20, 150)
         before, memory = bob.stats()["inbound_rtp"][0], rss_kb(bob.process.pid)
         junk = subprocess.run([program, "100000", "6", str(family), address[0], str(address[1])], capture_output=True, text=True,
                               timeout=60)
         assert junk.returncode == 0, junk
         sent, took = map(int, junk.stdout.split())
         after, grown = bob.stats()["inbound_rtp"][0], rss_kb(bob.process.pid) - memory
-        more = {name: after[name] - before[name] for name in after if isinstance(after[name], (int, float))}
-        got, lost, heard = more["packets_received"], more["packets_lost"], more["total_samples_received"]
-        concealed = more["concealed_samples"] - more["silent_concealed_samples"]
-        figures = {"junk_per_second": int(sent / took * 1e6), "got": got, "lost": lost, "concealed": concealed / heard,
-                   "rss_kb": grown}
+        got, lost = (after[name] - before[name] for name in ("packets_received", "packets_lost"))
+        figures = {"junk_per_second": int(sent / took * 1e6), "got": got, "lost": lost, "rss_kb": grown,
+                   "made_up": made_up(before, after), "made_up_without_junk": made_up(quiet, before)}
         assert figures["junk_per_second"] > 50000, figures
-        assert got > 200 and lost < 0.01 * (got + lost) and concealed < 0.01 * heard, figures
+        assert got > 200 and lost < 0.01 * (got + lost), figures
+        assert figures["made_up"] < 0.01 + figures["made_up_without_junk"], figures  # a busy machine is late by itself
         assert grown < 2048, figures
         assert not bob.events("disconnected") and not bob.errors, bob.errors[:3]
         assert bob.finish() == 0
