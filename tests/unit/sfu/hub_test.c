@@ -374,7 +374,7 @@ LK_TEST(a_narrow_way_gets_the_layers_it_carries_and_more_when_it_widens)
             static const uint64_t rates[] = {0, 200000, 0};
             w->rate_bps = rates[phase];
             w->rate_lost = 0;
-            for (int i = 0; i < 1200; i++) { /* 40 s */
+            for (int i = 0; i < (lk_test_oom() ? 30 : 1200); i++) { /* 40 s */
                 lk_hub_get_stats(w->hub, &t);
                 for (int k = 0; k < 3; k++)
                     world_show_layer(w, 0, "0", &s[k], i == 0 || t.plis_sent != asked);
@@ -384,12 +384,15 @@ LK_TEST(a_narrow_way_gets_the_layers_it_carries_and_more_when_it_widens)
             }
             lost[phase] = w->rate_lost;
         }
+        if (lk_test_oom()) /* the ladder is about memory: a few frames of each phase were enough */
+            goto out;
         CHECK(on[0][3] > 1150);
         CHECK(on[1][1] + on[1][2] > 800); /* it is tried now and then whether more goes */
         CHECK(lost[1] < 250);
         CHECK(on[2][3] > 600);
         CHECK(c->ts_back == 0 && c->picture_gaps < 60);
     }
+out:
     lk_down_free(down);
     world_close(w);
 }
