@@ -452,3 +452,37 @@ LK_TEST(packets_after_the_first_allocate_nothing)
         close_four(&f);
     }
 }
+
+LK_TEST(a_packet_sealed_from_two_places_is_the_one_sealed_in_place)
+{
+    static const uint16_t kinds[] = {LK_SRTP_AEAD_AES_128_GCM, LK_SRTP_AEAD_AES_256_GCM, LK_SRTP_AES128_CM_SHA1_80};
+    uint8_t key[LK_SRTP_KEY_MAX], salt[LK_SRTP_SALT_MAX], plain[300];
+    for (size_t i = 0; i < sizeof plain; i++)
+        plain[i] = (uint8_t)(7 * i);
+    memset(key, 3, sizeof key);
+    memset(salt, 5, sizeof salt);
+    plain[0] = 0x80;
+    for (size_t i = 0; i < LK_LEN(kinds); i++) {
+        lk_srtp tx, other;
+        uint8_t in_place[400], apart[400];
+        size_t len = sizeof plain, sealed = 0, leads[] = {0, 1, 6, 33};
+        const lk_srtp_config c = {(lk_srtp_profile)kinds[i], key, salt, 1024, 128, false};
+        if (!CHECK_OK(lk_srtp_init(&tx, env, &c)) || !CHECK_OK(lk_srtp_init(&other, env, &c)))
+            return;
+        memcpy(in_place, plain, sizeof plain);
+        if (CHECK_OK(lk_srtp_protect_rtp(&tx, in_place, &len, sizeof in_place))) {
+            for (size_t k = 0; k < LK_LEN(leads); k++) {
+                memset(apart, 0, sizeof apart);
+                memcpy(apart, plain, 12 + leads[k]);
+                const uint8_t *rest = plain + 12 + leads[k];
+                size_t rest_len = sizeof plain - 12 - leads[k];
+                CHECK_OK(lk_srtp_seal_rtp(&other, lk_get_u16(plain + 2), apart, 12, leads[k], rest, rest_len, sizeof apart, &sealed));
+                CHECK_MEM(apart, sealed, in_place, len);
+            }
+        }
+        CHECK_EQ(lk_srtp_seal_rtp(&other, 1, apart, 12, 0, plain, 300, 320, &sealed), LK_ERR_FULL);
+        CHECK_EQ(lk_srtp_seal_rtp(&other, UINT64_C(1) << 48, apart, 12, 0, plain, 30, 320, &sealed), LK_ERR_STATE);
+        lk_srtp_deinit(&tx);
+        lk_srtp_deinit(&other);
+    }
+}
