@@ -269,3 +269,21 @@ LK_TEST(nearly_all_that_is_lost_is_repaired_while_it_is_waited_for)
         CHECK(sum.requested * 100 <= sum.lost * cases[i].requests_percent);
     }
 }
+
+LK_TEST(how_long_an_answer_takes_is_learned_from_requests_answered_at_once)
+{
+    lk_nack_generator g;
+    uint16_t seqs[8];
+    lk_nack_generator_init(&g);
+    lk_nack_generator_receive(&g, 0, 1);
+    CHECK_EQ(g.answer_usec, 0);
+    lk_nack_generator_receive(&g, 0, 4);
+    lk_usec asked = lk_nack_generator_deadline(&g);
+    CHECK_EQ(lk_nack_generator_collect(&g, asked, seqs, LK_LEN(seqs)), 2);
+    lk_nack_generator_receive(&g, asked + LK_MSEC(8), 2);
+    CHECK_EQ(g.answer_usec, LK_MSEC(8));
+    lk_usec again = lk_nack_generator_deadline(&g);
+    CHECK_EQ(lk_nack_generator_collect(&g, again, seqs, LK_LEN(seqs)), 1);
+    lk_nack_generator_receive(&g, again + LK_MSEC(1), 3); /* to which of the two? */
+    CHECK_EQ(g.answer_usec, LK_MSEC(8));
+}
