@@ -105,8 +105,7 @@ LK_TEST(a_client_that_vanishes_is_gone_for_the_others_within_half_a_minute)
     publish(&w, a);
     CHECK_EQ(b->subscribed, 1);
     w.playing = false;
-    a->deaf = true; /* no word any more, on no way */
-    a->open = false;
+    a->frozen = true;
     run(&w, LK_SEC(40));
     CHECK_EQ(b->unsubscribed, 1);
     world_free(&w);

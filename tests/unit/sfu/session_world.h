@@ -27,7 +27,7 @@ typedef struct person {
     const char *identity;
     lk_token token;
     uint32_t stream, conn;
-    bool open, upgraded, udp, deaf; /* deaf: its datagrams are lost both ways */
+    bool open, upgraded, udp, frozen; /* frozen: it neither runs nor gets anything any more */
     uint16_t mapped;                /* what a router adds to its ports */
     lk_text in, out;
     /* what it was told */
@@ -166,7 +166,7 @@ static inline bool land(world *w)
         f.d.data = f.data;
         if (f.to < 0)
             lk_sfu_input(w->sfu, w->now, &(lk_sfu_packet){.d = f.d});
-        else if (w->p[f.to].udp && !w->p[f.to].deaf && (f.d.local.port = (uint16_t)(f.d.local.port - w->p[f.to].mapped)) < 5002)
+        else if (w->p[f.to].udp && !w->p[f.to].frozen && (f.d.local.port = (uint16_t)(f.d.local.port - w->p[f.to].mapped)) < 5002)
             lk_session_input(w->p[f.to].s, w->now, &f.d);
     }
     return any;
@@ -259,7 +259,7 @@ static inline bool client_io(world *w, person *p)
     case LK_SESSION_IO_UDP_CLOSE: p->udp = false; break;
     case LK_SESSION_IO_RESOLVE: break; /* no server here has a name */
     case LK_SESSION_IO_UDP_SEND:
-        if (lk_addr_eq(&io.datagram.remote, &w->server) && !p->deaf) {
+        if (lk_addr_eq(&io.datagram.remote, &w->server) ) {
             from = io.datagram.local;
             from.port = (uint16_t)(from.port + p->mapped);
             fly(w, -1, &(lk_datagram){.local = w->server, .remote = from, .data = io.datagram.data, .len = io.datagram.len});
@@ -306,6 +306,8 @@ static inline void settle(world *w)
         moved = server_io(w) || moved;
         for (size_t i = 0; i < w->people; i++) {
             person *p = &w->p[i];
+            if (p->frozen)
+                continue;
             moved = client_io(w, p) || moved;
             if (p->open && p->out.len) {
                 lk_text bytes = p->out;
@@ -346,7 +348,7 @@ static inline void run(world *w, lk_usec span)
     while (w->now < until) {
         lk_usec next = LK_MIN(until, lk_sfu_deadline(w->sfu));
         for (size_t i = 0; i < w->people; i++)
-            next = LK_MIN(next, lk_session_deadline(w->p[i].s));
+            next = w->p[i].frozen ? next : LK_MIN(next, lk_session_deadline(w->p[i].s));
         for (size_t i = 0; i < w->flying; i++)
             next = LK_MIN(next, w->air[i].at);
         if (w->playing)
@@ -358,7 +360,7 @@ static inline void run(world *w, lk_usec span)
         if (lk_sfu_deadline(w->sfu) <= w->now)
             lk_sfu_tick(w->sfu, w->now);
         for (size_t i = 0; i < w->people; i++)
-            if (lk_session_deadline(w->p[i].s) <= w->now)
+            if (!w->p[i].frozen && lk_session_deadline(w->p[i].s) <= w->now)
                 lk_session_tick(w->p[i].s, w->now);
         settle(w);
     }
