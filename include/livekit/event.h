@@ -32,8 +32,8 @@ typedef enum lk_event_type {
 
     /* -- the room -- */
     LK_EVENT_CONNECTION_STATE,       /* state */
-    LK_EVENT_RECONNECTING,
-    LK_EVENT_RECONNECTED,
+    LK_EVENT_RECONNECTING,           /* the connection is lost; everybody else has just been told to be gone */
+    LK_EVENT_RECONNECTED,            /* they have been told again, our tracks are published again */
     LK_EVENT_DISCONNECTED,           /* reason, error (why, in words) */
     LK_EVENT_ROOM_CLOSED,            /* the last event of a room, exactly once per connect that succeeded */
     LK_EVENT_ROOM_SID,               /* text: the sid; once per connect */

@@ -64,6 +64,10 @@ typedef struct lk_room_options {
     bool hold_events;
     uint32_t hold_timeout_msec;
     void *user_data; /* lk_room_user_data */
+    /* 10: how often a room whose connection was lost tries to come back, each time after a random part of 300 ms doubling
+     * to 7 s; 0: it closes. LK_EVENT_RECONNECTING, then LK_EVENT_RECONNECTED, or the events of its end with the reason it was
+     * lost for. Operations under way end with LK_ERR_CLOSED; what is published stays published, under new sids. At most 1000. */
+    uint32_t reconnect_tries;
 } lk_room_options;
 
 /* Fills in the defaults named above. options not NULL. LK_ANY. */

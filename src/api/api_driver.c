@@ -387,6 +387,8 @@ static lk_event_type type_of(lk_session_event_kind kind)
         return LK_EVENT_##x;
         SAME(OP_DONE)
         SAME(CONNECTION_STATE)
+        SAME(RECONNECTING)
+        SAME(RECONNECTED)
         SAME(DISCONNECTED)
     case LK_SESSION_CLOSED:
         return LK_EVENT_ROOM_CLOSED;
@@ -408,6 +410,7 @@ static lk_event_type type_of(lk_session_event_kind kind)
         SAME(LOCAL_TRACK_PUBLISHED)
         SAME(LOCAL_TRACK_UNPUBLISHED)
         SAME(LOCAL_TRACK_SUBSCRIBED)
+        SAME(LOCAL_TRACK_REPUBLISHED)
         SAME(TRACK_PUBLISHED)
         SAME(TRACK_UNPUBLISHED)
         SAME(TRACK_SUBSCRIBED)
@@ -469,6 +472,10 @@ static void before(api_driver *d, const lk_session_event *e, lk_participant *p, 
     case LK_SESSION_LOCAL_TRACK_PUBLISHED:
         if (pub && t)
             bind_track(pub, t);
+        break;
+    case LK_SESSION_LOCAL_TRACK_REPUBLISHED:
+        if (t && t->source) /* nobody heard it meanwhile, so its clock stood */
+            api_shell_wake_source(d->shell, t->source, now);
         break;
     case LK_SESSION_PARTICIPANT_DISCONNECTED:
         LK_LIST_EACH(&d->shell->streams, it) {
@@ -910,6 +917,7 @@ static lk_err open_session(api_driver *d, lk_usec now, const char *url, lk_error
         .dynacast = o->dynacast,
         .single_peer_connection = o->single_peer_connection,
         .join_retries = o->join_retries,
+        .reconnect_tries = o->reconnect_tries,
         .connect_timeout_msec = o->connect_timeout_msec,
         .transport = (lk_session_transport)o->ice_transport,
         .ice_servers = servers,

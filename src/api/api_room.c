@@ -667,7 +667,8 @@ void lk_room_options_init(lk_room_options *options)
                                  .single_peer_connection = true,
                                  .join_retries = 3,
                                  .connect_timeout_msec = 5000,
-                                 .hold_timeout_msec = 15000};
+                                 .hold_timeout_msec = 15000,
+                                 .reconnect_tries = 10};
 }
 
 static void room_last_user(api_object *o)
@@ -735,7 +736,7 @@ lk_err lk_room_new(lk_room **out, lk_runtime *runtime, const lk_room_options *op
     lk_room_options_init(&o);
     if (options)
         memcpy(&o, options, LK_MIN(options->size, sizeof o));
-    if (o.connect_timeout_msec < 100 || o.connect_timeout_msec > 60000 || o.join_retries > 100 ||
+    if (o.connect_timeout_msec < 100 || o.connect_timeout_msec > 60000 || o.join_retries > 100 || o.reconnect_tries > 1000 ||
         o.ice_server_count > 16 || (o.ice_server_count && !o.ice_servers))
         return LK_ERR_INVALID;
     lk_room *room = api_alloc0(sizeof *room);

@@ -43,7 +43,8 @@ lk_err lk_session_new(lk_session **out, const lk_env *env, const lk_session_conf
     s->env = env;
     s->now = now;
     s->phase = LK_SESSION_NEW;
-    s->connect_by = s->try_by = s->addresses_by = s->answer_by = s->media_over_by = LK_NEVER;
+    s->connect_by = s->try_by = s->addresses_by = s->answer_by = s->media_over_by = s->rejoin_at = LK_NEVER;
+    lk_arena_init(&s->permissions_kept, env, 0);
     lk_arena_init(&s->fixed, env, 1u << 20);
     lk_arena_init(&s->out, env, LK_SESSION_EVENT_BYTES_MAX);
     lk_queue_init(&s->io, env, sizeof(lk_session_io), IO_MAX);
@@ -88,6 +89,7 @@ void lk_session_free(lk_session *s)
     lk_release(s->env, s->addresses, s->address_count * sizeof *s->addresses);
     lk_queue_deinit(&s->io);
     lk_queue_deinit(&s->candidates);
+    lk_arena_deinit(&s->permissions_kept);
     lk_arena_deinit(&s->fixed);
     lk_release(s->env, s, sizeof *s);
 }
@@ -144,7 +146,7 @@ static void on_signal_lost(lk_session *s)
 {
     const lk_error why = {LK_ERR_TIMEOUT, "engine: signal failure: the server fell silent"};
     if (s->phase == LK_SESSION_LIVE)
-        lk_session_end(s, false, LK_DISCONNECT_SIGNAL_CLOSE, &why);
+        lk_session_lost(s, LK_DISCONNECT_SIGNAL_CLOSE, &why);
     else
         lk_session_try_failed(s, &why, false);
 }
@@ -175,7 +177,7 @@ static void handle_broken(lk_session *s)
     lk_error why = {s->broken, ""};
     lk_error_set(&why, s->broken, "engine: ", lk_err_text(s->broken), (const char *)NULL);
     s->broken = LK_OK;
-    if (s->phase == LK_SESSION_LIVE)
+    if (s->phase == LK_SESSION_LIVE || s->rejoining)
         lk_session_end(s, false, LK_DISCONNECT_UNKNOWN, &why);
     else if (s->connect_op)
         lk_session_abort_connect(s, &why);
@@ -263,7 +265,7 @@ lk_err lk_session_disconnect(lk_session *s, lk_usec now, uint64_t id, lk_disconn
     if (err)
         return err;
     lk_list_remove(&s->ops, &op->link); /* it ends below, after everything it ends */
-    if (s->phase == LK_SESSION_LIVE)
+    if (s->phase == LK_SESSION_LIVE || s->rejoining)
         lk_session_end(s, true, reason, NULL);
     else if (s->connect_op)
         lk_session_abort_connect(s, &gone);
@@ -321,14 +323,9 @@ lk_err lk_session_set_track_permissions(lk_session *s, lk_usec now, bool all_all
     if (count > LK_SESSION_PARTICIPANTS_MAX)
         return LK_ERR_LIMIT;
     enter(s, now);
-    lk_signal_permission *list = count ? (lk_signal_permission *)lk_alloc(s->env, count * sizeof *list) : NULL;
-    if (count && !list)
-        return LK_ERR_NOMEM;
-    for (size_t i = 0; i < count; i++)
-        list[i] = (lk_signal_permission){permissions[i].identity, permissions[i].allow_all, permissions[i].track_sids,
-                                         permissions[i].track_sid_count};
-    lk_err err = lk_signal_permissions(&s->signal, all_allowed, list, count);
-    lk_release(s->env, list, count * sizeof *list);
+    lk_err err = lk_session_keep_permissions(s, all_allowed, permissions, count);
+    if (err == LK_OK)
+        err = lk_session_send_permissions(s);
     lk_session_pump(s);
     return err;
 }

@@ -7,8 +7,8 @@
  * Owner:   the room object of api/, one per connect; heap. Loop thread.
  * Limits:  LK_SESSION_*_MAX below. A full table refuses the command (LK_ERR_FULL); what the server announces beyond a
  *          table is ignored and counted. Events waiting > 64 MiB: the session closes with LK_ERR_LIMIT.
- * Deviates: the type is lk_session, because lk_room is the public object. Resume is not built yet: a lost signal
- *          connection ends the session with a reason.
+ * Deviates: the type is lk_session, because lk_room is the public object. A lost connection is made anew from the join on;
+ *          resuming the old one is not built yet.
  *
  * After every call: drain lk_session_poll_io and lk_session_poll_event, then ask lk_session_deadline.
  */
@@ -49,6 +49,7 @@ typedef struct lk_session_config {
     bool auto_subscribe, adaptive_stream, dynacast;
     bool single_peer_connection; /* false is refused: not built */
     uint32_t join_retries;
+    uint32_t reconnect_tries; /* after a live connection was lost; 0: the session ends */
     uint32_t connect_timeout_msec; /* of one try */
     lk_session_transport transport;
     const lk_session_ice_server *ice_servers; /* none: those of the join response; of either the first 4 "stun:" are asked */
@@ -216,6 +217,8 @@ bool lk_session_poll_io(lk_session *s, lk_session_io *out);
 typedef enum lk_session_event_kind {
     LK_SESSION_OP_DONE = 1,          /* [op, error] and what the command says */
     LK_SESSION_CONNECTION_STATE,     /* [state] */
+    LK_SESSION_RECONNECTING,         /* the connection is lost; everybody has been told to be gone */
+    LK_SESSION_RECONNECTED,          /* they have been told again, and our tracks are published again */
     LK_SESSION_DISCONNECTED,         /* [reason, error] */
     LK_SESSION_CLOSED,               /* last event (FFI eos); only after a connect that succeeded */
     LK_SESSION_ROOM_SID,             /* [text, room_info] */
@@ -238,6 +241,7 @@ typedef enum lk_session_event_kind {
     LK_SESSION_LOCAL_TRACK_PUBLISHED,   /* publication, track */
     LK_SESSION_LOCAL_TRACK_UNPUBLISHED, /* publication, track */
     LK_SESSION_LOCAL_TRACK_SUBSCRIBED,  /* publication, track */
+    LK_SESSION_LOCAL_TRACK_REPUBLISHED, /* publication, track [text]: the old sid */
 
     LK_SESSION_TRACK_PUBLISHED,           /* publication */
     LK_SESSION_TRACK_UNPUBLISHED,         /* publication */

@@ -40,17 +40,33 @@ static void drop_try(lk_session *s)
     LK_LIST_EACH(&s->remote_tracks, it)
         lk_session_drop_remote_track(s, LK_CONTAINER(it, lk_session_remote_track, link));
     lk_session_drop_slots(s);
-    lk_session_free_people(s);
+    if (s->rejoining)
+        lk_session_free_others(s); /* we are who we were */
+    else
+        lk_session_free_people(s);
+}
+
+static void close_sockets(lk_session *s)
+{
+    if (s->udp_open)
+        push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_CLOSE});
+    s->udp_open = false;
 }
 
 void lk_session_hang_up(lk_session *s)
 {
     drop_try(s);
-    if (s->udp_open)
-        push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_CLOSE});
-    s->udp_open = s->retry = s->farewell = false;
-    s->connect_by = s->try_by = s->addresses_by = LK_NEVER;
+    close_sockets(s);
+    s->retry = s->farewell = false;
+    s->connect_by = s->try_by = s->addresses_by = s->rejoin_at = LK_NEVER;
     s->phase = LK_SESSION_OVER;
+}
+
+void lk_session_apart(lk_session *s)
+{
+    drop_try(s);
+    close_sockets(s); /* the way out may be another one now */
+    s->retry = false;
 }
 
 void lk_session_start_try(lk_session *s)
@@ -67,8 +83,7 @@ void lk_session_start_try(lk_session *s)
     const unsigned sockets = s->dual ? 2 : 1; /* two connections to one server are told apart by our ports */
     if (s->udp_open && s->udp_sockets == sockets)
         return;
-    if (s->udp_open)
-        push_io(s, &(lk_session_io){.kind = LK_SESSION_IO_UDP_CLOSE});
+    close_sockets(s);
     s->udp_open = true;
     s->udp_sockets = sockets;
     s->addresses_known = false;
@@ -168,7 +183,13 @@ void lk_session_abort_connect(lk_session *s, const lk_error *why)
 
 void lk_session_try_failed(lk_session *s, const lk_error *why, bool final)
 {
-    if (!s->connect_op || s->retry)
+    if (s->retry)
+        return;
+    if (s->rejoining && s->phase != LK_SESSION_LIVE && s->phase != LK_SESSION_APART) {
+        lk_session_rejoin_failed(s, why, final);
+        return;
+    }
+    if (!s->connect_op)
         return;
     LK_LOG(s->env, LK_LOG_WARN, "room.connect.failed", LK_S("error", why->text), LK_I("tries_left", s->tries_left));
     if (final || s->tries_left == 0 || s->now >= s->connect_by) {
@@ -188,7 +209,7 @@ static void end_node(lk_session *s, lk_session_node *node, lk_session_event_kind
     lk_session_push_node(s, node);
 }
 
-static void fail_ops(lk_session *s)
+void lk_session_fail_ops(lk_session *s)
 {
     const lk_error closed = {LK_ERR_CLOSED, "engine: connection error: engine is closed"};
     lk_session_drop_outbox(s);
@@ -200,14 +221,20 @@ static void fail_ops(lk_session *s)
 
 void lk_session_end(lk_session *s, bool by_client, lk_disconnect_reason reason, const lk_error *why)
 {
-    if (s->phase != LK_SESSION_LIVE)
+    if (s->phase != LK_SESSION_LIVE && !s->rejoining)
         return;
+    if (s->phase != LK_SESSION_LIVE) {
+        lk_session_free_others(s); /* of a join that came half way: nobody was told of them */
+        s->phase = LK_SESSION_LIVE; /* the last words are heard */
+    }
+    s->rejoining = s->retry = false;
+    s->rejoin_at = s->try_by = s->addresses_by = LK_NEVER;
     LK_LOG(s->env, LK_LOG_INFO, "room.ended", LK_I("reason", reason), LK_S("error", why ? why->text : ""));
     if (by_client) {
         lk_session_end_sinks(s);
         lk_session_unpublish_all(s);
     }
-    fail_ops(s);
+    lk_session_fail_ops(s);
     s->state = LK_CONNECTION_STATE_DISCONNECTED;
     end_node(s, &s->end_state, LK_SESSION_CONNECTION_STATE);
     s->end_state.ev.state = s->state;
@@ -289,7 +316,7 @@ static void on_ws_end(lk_session *s, const lk_ws_event *ev)
     if (ev->type == LK_WS_EV_FAILED)
         lk_error_set(&why, ev->error.code, "engine: signal failure: transport connection error: ", ev->error.text, (const char *)NULL);
     if (s->phase == LK_SESSION_LIVE)
-        lk_session_end(s, false, LK_DISCONNECT_SIGNAL_CLOSE, &why);
+        lk_session_lost(s, LK_DISCONNECT_SIGNAL_CLOSE, &why);
     else if (s->phase == LK_SESSION_LEAVING)
         s->farewell = true;
     else
@@ -338,9 +365,14 @@ void lk_session_on_join(lk_session *s, const Livekit__JoinResponse *join)
 static void go_live(lk_session *s)
 {
     lk_session_op *op = s->connect_op;
+    if (s->rejoining) {
+        lk_session_rejoined(s);
+        return;
+    }
     s->phase = LK_SESSION_LIVE;
     s->connect_by = s->try_by = LK_NEVER;
     s->state = LK_CONNECTION_STATE_CONNECTED;
+    s->steady_since = s->now;
     lk_session_fill_everybody(s, lk_session_op_done(s, op, NULL));
     if (s->room_sid && *s->room_sid) {
         s->room_sid_told = true;
@@ -375,7 +407,7 @@ void lk_session_on_pc_state(lk_session *s, lk_pc_state state, lk_err err, bool s
         /* A server that ends a session closes media and tells why on another path: the reason may be under way. */
         s->media_over = why;
         s->media_over_by = s->now + LK_SESSION_REASON_USEC;
-    } else if (s->connect_op) {
+    } else {
         lk_session_try_failed(s, &why, false);
     }
 }
@@ -389,7 +421,10 @@ void lk_session_on_leave(lk_session *s, const Livekit__LeaveRequest *leave)
                  (const char *)NULL);
     if (s->phase == LK_SESSION_LIVE) {
         bool wants_resume = leave->action != LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT || leave->can_reconnect;
-        lk_session_end(s, false, wants_resume && reason == LK_DISCONNECT_UNKNOWN ? LK_DISCONNECT_SIGNAL_CLOSE : reason, &why);
+        if (wants_resume)
+            lk_session_lost(s, reason == LK_DISCONNECT_UNKNOWN ? LK_DISCONNECT_SIGNAL_CLOSE : reason, &why);
+        else
+            lk_session_end(s, false, reason, &why);
     } else if (s->phase != LK_SESSION_LEAVING) {
         lk_session_try_failed(s, &why, leave->action == LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT && reason != LK_DISCONNECT_UNKNOWN);
     }
@@ -407,23 +442,24 @@ void lk_session_connect_tick(lk_session *s)
         s->addresses_known = true; /* without addresses: they may still come */
         lk_session_on_stream_ready(s);
     }
-    if (s->connect_op && !s->retry && (s->try_by <= s->now || s->connect_by <= s->now))
+    lk_session_rejoin_tick(s);
+    if (!s->retry && (s->try_by <= s->now || s->connect_by <= s->now))
         lk_session_try_failed(s, s->phase == LK_SESSION_MEDIA ? &media : &silence, s->connect_by <= s->now);
     if (s->media_over_by <= s->now) {
         s->media_over_by = LK_NEVER;
-        lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &s->media_over);
+        lk_session_lost(s, LK_DISCONNECT_MEDIA_FAILURE, &s->media_over);
     }
     if (s->answer_by <= s->now) {
         s->answer_by = LK_NEVER;
         if (s->phase == LK_SESSION_LIVE)
-            lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &answer);
+            lk_session_lost(s, LK_DISCONNECT_MEDIA_FAILURE, &answer);
     }
 }
 
 lk_usec lk_session_connect_deadline(const lk_session *s)
 {
     lk_usec at = LK_MIN(LK_MIN(s->connect_by, s->try_by), LK_MIN(s->addresses_by, s->answer_by));
-    return LK_MIN(at, s->media_over_by);
+    return LK_MIN(at, LK_MIN(s->media_over_by, s->rejoin_at));
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------------ */

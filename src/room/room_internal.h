@@ -5,7 +5,7 @@
  * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
  * room_publish.c   our tracks                               room_media.c    peer connection, media both ways
  * room_encoding.c  how much a picture is worth              room_data.c     data packets both ways
- * room_ice.c       STUN servers
+ * room_ice.c       STUN servers                           room_rejoin.c   coming back after the connection was lost
  */
 #pragma once
 #include "dtls/dtls.h"
@@ -131,6 +131,7 @@ typedef enum lk_session_local_state {
     LK_SESSION_LOCAL_REQUESTED, /* add_track was sent */
     LK_SESSION_LOCAL_OFFERING,  /* has a section, waits for the answer to an offer with it */
     LK_SESSION_LOCAL_PUBLISHED,
+    LK_SESSION_LOCAL_APART, /* was published, the connection is lost */
 } lk_session_local_state;
 
 struct lk_session_local_track {
@@ -140,8 +141,10 @@ struct lk_session_local_track {
     lk_session_local_state state;
     char cid[40];
     char *name, *stream;
+    char *sid_before; /* what it was published as before the connection was lost */
     lk_track_source source;
-    bool muted, told_muted, dtx, subscribed_early;
+    bool muted, told_muted, dtx, red, subscribed_early;
+    bool told; /* as published, and not yet as taken back */
     uint32_t audio_features, max_bitrate_bps, sample_rate, channels;
     uint32_t section, offer_number; /* first offer that carries it */
     lk_session_pub *pub;
@@ -174,6 +177,7 @@ typedef enum lk_session_phase {
     LK_SESSION_JOINING,  /* WebSocket started, join not received */
     LK_SESSION_MEDIA,    /* join received, peer connection not connected */
     LK_SESSION_LIVE,
+    LK_SESSION_APART,    /* was live, waits for the next try to come back */
     LK_SESSION_LEAVING,  /* last events are out, the farewell is not */
     LK_SESSION_OVER,
 } lk_session_phase;
@@ -234,6 +238,17 @@ struct lk_session {
     lk_queue candidates; /* of lk_session_candidate: wait for the join response, and for the first answer of two */
     lk_session_slot *slots;
     size_t slot_count;
+
+    /* coming back: DIALLING to LIVE again, without a connect_op */
+    bool rejoining; /* from the loss until everything of ours is published again */
+    unsigned rejoin_tries;
+    lk_usec rejoin_at, steady_since;
+    lk_disconnect_reason lost_reason;
+    lk_error lost;
+    lk_arena permissions_kept;
+    const lk_signal_permission *permissions;
+    size_t permission_count;
+    bool permissions_set, all_allowed;
 
     /* data */
     uint32_t channels[2]; /* of the peer connection, by kind: reliable, lossy */
@@ -305,7 +320,27 @@ void lk_session_abort_connect(lk_session *s, const lk_error *why);
 void lk_session_end(lk_session *s, bool by_client, lk_disconnect_reason reason, const lk_error *why);
 /* Closes stream, sockets and machines. */
 void lk_session_hang_up(lk_session *s);
+/* Drops the connection and whoever it told of without a word; what is ours stays. */
+void lk_session_apart(lk_session *s);
+void lk_session_fail_ops(lk_session *s);
 void lk_session_start_try(lk_session *s);
+
+/* ---- room_rejoin.c ------------------------------------------------------------------------------------- */
+
+/* The connection of a live session is gone: it comes back by itself, or ends with this reason. */
+void lk_session_lost(lk_session *s, lk_disconnect_reason reason, const lk_error *why);
+void lk_session_give_up(lk_session *s);
+/* A try to come back failed; the next one is set, or (final) the session ends. */
+void lk_session_rejoin_failed(lk_session *s, const lk_error *why, bool final);
+void lk_session_rejoin_tick(lk_session *s);
+/* Media is connected again: people are told, our tracks are announced. */
+void lk_session_rejoined(lk_session *s);
+/* RECONNECTED once nothing of ours is on its way any more. */
+void lk_session_rejoin_settle(lk_session *s);
+/* Permissions are told again to a server that knows nothing of us. Sids of ours are new then: those listed by sid name nothing
+ * any more, which denies rather than allows. */
+lk_err lk_session_keep_permissions(lk_session *s, bool all_allowed, const lk_session_permission *from, size_t count);
+lk_err lk_session_send_permissions(lk_session *s);
 
 /* ---- room_ice.c ---------------------------------------------------------------------------------------- */
 
@@ -334,6 +369,13 @@ void lk_session_on_subscription_response(lk_session *s, const Livekit__Subscript
 lk_session_pub *lk_session_add_pub(lk_session *s, lk_session_person *p, const Livekit__TrackInfo *track);
 void lk_session_free_pub(lk_session *s, lk_session_pub *pub);
 void lk_session_free_people(lk_session *s);
+void lk_session_free_others(lk_session *s); /* without a word */
+/* Everybody but us goes, with their events. */
+void lk_session_leave_people(lk_session *s);
+/* PARTICIPANT_CONNECTED and what belongs to it for everybody there. */
+void lk_session_tell_people(lk_session *s);
+/* A publication of ours has a new life under a new sid. */
+void lk_session_refill_pub(lk_session *s, lk_session_pub *pub, const Livekit__TrackInfo *track);
 
 /* ---- room_publish.c ------------------------------------------------------------------------------------- */
 
@@ -347,6 +389,9 @@ lk_session_local_track *lk_session_find_local(const lk_session *s, uint64_t trac
 /* LOCAL_TRACK_UNPUBLISHED for all, and their end. */
 void lk_session_unpublish_all(lk_session *s);
 void lk_session_cancel_publish(lk_session *s, lk_session_op *op);
+lk_err lk_session_announce(lk_session *s, lk_session_local_track *t);
+void lk_session_tell_subscribed(lk_session *s, lk_session_local_track *t);
+void lk_session_free_local(lk_session *s, lk_session_local_track *t);
 void lk_session_free_local_tracks(lk_session *s);
 
 /* ---- room_encoding.c ------------------------------------------------------------------------------------- */

@@ -134,7 +134,7 @@ void lk_session_unsubscribe(lk_session *s, lk_session_pub *pub)
 
 void lk_session_match_pub(lk_session *s, lk_session_pub *pub)
 {
-    if (s->phase != LK_SESSION_LIVE || pub->track || pub->person->is_local || !pub->wanted || !pub->allowed)
+    if (s->phase != LK_SESSION_LIVE || s->rejoining || pub->track || pub->person->is_local || !pub->wanted || !pub->allowed)
         return;
     for (size_t i = 0; i < s->slot_count; i++) {
         if (!s->slots[i].sid || strcmp(s->slots[i].sid, pub->sid) != 0)
@@ -282,7 +282,7 @@ void lk_session_on_answer(lk_session *s, const Livekit__SessionDescription *answ
     if (err) {
         lk_error_set(&error, err, "engine: the server's answer was refused: ", why ? why : lk_err_text(err), (const char *)NULL);
         if (s->phase == LK_SESSION_LIVE)
-            lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &error);
+            lk_session_lost(s, LK_DISCONNECT_MEDIA_FAILURE, &error);
         else
             lk_session_try_failed(s, &error, false);
         return;
@@ -306,7 +306,7 @@ void lk_session_on_offer(lk_session *s, const Livekit__SessionDescription *offer
         return;
     lk_error_set(&error, err, "engine: the server's offer was refused: ", why && *why ? why : lk_err_text(err), (const char *)NULL);
     if (s->phase == LK_SESSION_LIVE)
-        lk_session_end(s, false, LK_DISCONNECT_MEDIA_FAILURE, &error);
+        lk_session_lost(s, LK_DISCONNECT_MEDIA_FAILURE, &error);
     else
         lk_session_try_failed(s, &error, false);
 }

@@ -105,10 +105,15 @@ static void free_person(lk_session *s, lk_session_person *p)
     lk_release(s->env, p, sizeof *p);
 }
 
-void lk_session_free_people(lk_session *s)
+void lk_session_free_others(lk_session *s)
 {
     LK_LIST_EACH(&s->others, it)
         free_person(s, LK_CONTAINER(it, lk_session_person, link));
+}
+
+void lk_session_free_people(lk_session *s)
+{
+    lk_session_free_others(s);
     if (s->local)
         free_person(s, s->local);
     s->local = NULL;
@@ -195,6 +200,12 @@ lk_session_pub *lk_session_add_pub(lk_session *s, lk_session_person *p, const Li
     lk_session_set_text(s, &pub->sid, track->sid);
     fill_pub(s, pub, track);
     return pub;
+}
+
+void lk_session_refill_pub(lk_session *s, lk_session_pub *pub, const Livekit__TrackInfo *track)
+{
+    lk_session_set_text(s, &pub->sid, track->sid);
+    fill_pub(s, pub, track);
 }
 
 static void remove_pub(lk_session *s, lk_session_pub *pub)
@@ -471,6 +482,25 @@ static lk_session_person *add_person(lk_session *s, const Livekit__ParticipantIn
     lk_session_emit_person(s, LK_SESSION_PARTICIPANT_CONNECTED, p);
     tell_active(s, p);
     return p;
+}
+
+void lk_session_leave_people(lk_session *s)
+{
+    LK_LIST_EACH(&s->others, it)
+        remove_person(s, LK_CONTAINER(it, lk_session_person, link), LK_DISCONNECT_UNKNOWN);
+}
+
+void lk_session_tell_people(lk_session *s)
+{
+    LK_LIST_EACH(&s->others, it) {
+        lk_session_person *p = LK_CONTAINER(it, lk_session_person, link);
+        lk_session_emit_person(s, LK_SESSION_PARTICIPANT_CONNECTED, p);
+        p->active_told = p->encrypted_told = false; /* the join was not heard */
+        tell_active(s, p);
+        LK_LIST_EACH(&p->pubs, at)
+            lk_session_emit_pub(s, LK_SESSION_TRACK_PUBLISHED, LK_CONTAINER(at, lk_session_pub, link));
+        tell_encryption(s, p);
+    }
 }
 
 /* The participant that changed, or NULL: nothing did, or it is gone. */

@@ -48,10 +48,11 @@ static void make_cid(const lk_env *env, char out[40])
     out[n] = 0;
 }
 
-static void free_local(lk_session *s, lk_session_local_track *t)
+void lk_session_free_local(lk_session *s, lk_session_local_track *t)
 {
     lk_session_free_text(s, &t->name);
     lk_session_free_text(s, &t->stream);
+    lk_session_free_text(s, &t->sid_before);
     if (t->pub)
         lk_session_free_pub(s, t->pub);
     t->pub = NULL;
@@ -61,7 +62,7 @@ static void free_local(lk_session *s, lk_session_local_track *t)
 /* Stops sending and takes the section back with the next offer. */
 static void stop(lk_session *s, lk_session_local_track *t)
 {
-    if (t->state == LK_SESSION_LOCAL_REQUESTED || !s->pc)
+    if ((t->state != LK_SESSION_LOCAL_OFFERING && t->state != LK_SESSION_LOCAL_PUBLISHED) || !s->pc)
         return;
     /* On one connection the section becomes a place to receive on; of two the publisher only sends. */
     if (lk_pc_set_direction(s->pc, t->section, s->dual ? LK_PC_INACTIVE : LK_PC_RECVONLY) == LK_OK)
@@ -70,8 +71,9 @@ static void stop(lk_session *s, lk_session_local_track *t)
 
 static void tell_unpublished(lk_session *s, lk_session_local_track *t)
 {
-    if (t->state != LK_SESSION_LOCAL_PUBLISHED)
+    if (!t->told)
         return;
+    t->told = false;
     lk_session_event *ev = lk_session_emit_pub(s, LK_SESSION_LOCAL_TRACK_UNPUBLISHED, t->pub);
     ev->track_id = t->track;
     ev->track = lk_session_local_track_info(s, t);
@@ -83,14 +85,14 @@ void lk_session_unpublish_all(lk_session *s)
         lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
         tell_unpublished(s, t);
         t->op = NULL; /* ended with all other operations */
-        free_local(s, t);
+        lk_session_free_local(s, t);
     }
 }
 
 void lk_session_free_local_tracks(lk_session *s)
 {
     LK_LIST_EACH(&s->local_tracks, it)
-        free_local(s, LK_CONTAINER(it, lk_session_local_track, link));
+        lk_session_free_local(s, LK_CONTAINER(it, lk_session_local_track, link));
 }
 
 /* ---- publish ------------------------------------------------------------------------------------------------ */
@@ -122,6 +124,7 @@ static lk_err new_local(lk_session *s, const lk_session_publish *p, lk_media_kin
     t->source = p->source;
     t->muted = t->told_muted = p->muted;
     t->dtx = p->dtx;
+    t->red = p->red;
     t->max_bitrate_bps = p->max_bitrate_bps;
     t->sample_rate = p->sample_rate;
     t->channels = p->channels;
@@ -130,24 +133,43 @@ static lk_err new_local(lk_session *s, const lk_session_publish *p, lk_media_kin
     if (kind == LK_MEDIA_KIND_AUDIO)
         t->audio_features = (p->dtx ? 0u : 1u << LK_AUDIO_FEATURE_NO_DTX) |
                             (p->preconnect_buffer ? 1u << LK_AUDIO_FEATURE_PRECONNECT_BUFFER : 0u);
-    t->tag = ++s->next_id;
     make_cid(s->env, t->cid);
     lk_list_push(&s->local_tracks, &t->link);
     lk_session_set_text(s, &t->name, p->name);
     lk_session_set_text(s, &t->stream, p->stream);
     lk_err err = t->name && t->stream ? make_sender(s, t, p, kind) : LK_ERR_NOMEM;
     if (err)
-        free_local(s, t);
+        lk_session_free_local(s, t);
     else
         *out = t;
     return err;
+}
+
+lk_err lk_session_announce(lk_session *s, lk_session_local_track *t)
+{
+    const lk_signal_track announce = {.cid = t->cid,
+                                      .name = t->name,
+                                      .stream = t->stream,
+                                      .kind = t->video ? LK_MEDIA_KIND_VIDEO : LK_MEDIA_KIND_AUDIO,
+                                      .source = t->source,
+                                      .muted = t->muted,
+                                      .disable_dtx = !t->dtx,
+                                      .disable_red = !t->red,
+                                      .audio_features = t->audio_features,
+                                      .width = t->width,
+                                      .height = t->height,
+                                      .bitrate_bps = t->max_bitrate_bps};
+    t->state = LK_SESSION_LOCAL_REQUESTED;
+    t->tag = ++s->next_id;
+    t->told_muted = t->muted;
+    return lk_signal_add_track(&s->signal, s->now, &announce, t->tag);
 }
 
 static lk_err publish(lk_session *s, lk_usec now, uint64_t id, const lk_session_publish *p, lk_media_kind kind)
 {
     lk_session_op *op;
     lk_session_local_track *t;
-    if (s->phase != LK_SESSION_LIVE)
+    if (s->phase != LK_SESSION_LIVE || s->rejoining)
         return LK_ERR_CLOSED;
     if (p->track == 0 || p->track & LK_SESSION_REMOTE_TRACK_BIT)
         return LK_ERR_INVALID;
@@ -161,21 +183,9 @@ static lk_err publish(lk_session *s, lk_usec now, uint64_t id, const lk_session_
         return err;
     err = new_local(s, p, kind, &t);
     if (err == LK_OK) {
-        const lk_signal_track announce = {.cid = t->cid,
-                                          .name = t->name,
-                                          .stream = t->stream,
-                                          .kind = kind,
-                                          .source = t->source,
-                                          .muted = t->muted,
-                                          .disable_dtx = !t->dtx,
-                                          .disable_red = !p->red,
-                                          .audio_features = t->audio_features,
-                                          .width = t->width,
-                                          .height = t->height,
-                                          .bitrate_bps = t->max_bitrate_bps};
-        err = lk_signal_add_track(&s->signal, now, &announce, t->tag);
+        err = lk_session_announce(s, t);
         if (err)
-            free_local(s, t);
+            lk_session_free_local(s, t);
     }
     if (err) {
         lk_list_remove(&s->ops, &op->link);
@@ -203,9 +213,11 @@ static void fail_publish(lk_session *s, lk_session_local_track *t, const lk_erro
 {
     lk_session_op *op = t->op;
     stop(s, t);
-    free_local(s, t);
+    tell_unpublished(s, t); /* one that did not come back with us */
+    lk_session_free_local(s, t);
     if (op)
         lk_session_op_done(s, op, why);
+    lk_session_rejoin_settle(s);
 }
 
 static void on_track_named(lk_session *s, lk_session_local_track *t, const lk_error *error, const Livekit__TrackInfo *info)
@@ -215,7 +227,12 @@ static void on_track_named(lk_session *s, lk_session_local_track *t, const lk_er
         fail_publish(s, t, error->code == LK_ERR_TIMEOUT || error->code == LK_OK ? &publish_timeout : error);
         return;
     }
-    t->pub = lk_session_add_pub(s, s->local, info);
+    if (t->pub) {
+        lk_session_set_text(s, &t->sid_before, t->pub->sid);
+        lk_session_refill_pub(s, t->pub, info);
+    } else {
+        t->pub = lk_session_add_pub(s, s->local, info);
+    }
     const lk_pc_section section = {.kind = t->video ? LK_MEDIA_KIND_VIDEO : LK_MEDIA_KIND_AUDIO,
                                    .direction = LK_PC_SENDONLY,
                                    .stream = "-",
@@ -258,7 +275,7 @@ static void send_mute(lk_session *s, lk_session_local_track *t)
     t->told_muted = t->muted;
 }
 
-static void tell_subscribed(lk_session *s, lk_session_local_track *t)
+void lk_session_tell_subscribed(lk_session *s, lk_session_local_track *t)
 {
     lk_session_event *ev = lk_session_emit_pub(s, LK_SESSION_LOCAL_TRACK_SUBSCRIBED, t->pub);
     ev->track_id = t->track;
@@ -268,8 +285,10 @@ static void tell_subscribed(lk_session *s, lk_session_local_track *t)
 static void published(lk_session *s, lk_session_local_track *t)
 {
     lk_session_op *op = t->op;
+    bool again = t->told;
     t->state = LK_SESSION_LOCAL_PUBLISHED;
     t->op = NULL;
+    t->told = true;
     lk_session_share_rate(s);
     lk_session_event *ev = op ? lk_session_op_done(s, op, NULL) : &s->nowhere;
     ev->participant_id = s->local->id;
@@ -277,13 +296,17 @@ static void published(lk_session *s, lk_session_local_track *t)
     ev->publication = lk_session_pub_info(s, t->pub);
     ev->track_id = t->track;
     ev->track = lk_session_local_track_info(s, t);
-    ev = lk_session_emit_pub(s, LK_SESSION_LOCAL_TRACK_PUBLISHED, t->pub);
+    ev = lk_session_emit_pub(s, again ? LK_SESSION_LOCAL_TRACK_REPUBLISHED : LK_SESSION_LOCAL_TRACK_PUBLISHED, t->pub);
     ev->track_id = t->track;
     ev->track = lk_session_local_track_info(s, t);
+    if (again)
+        ev->text = lk_session_out_text(s, t->sid_before);
+    if (again && t->video)
+        lk_video_sender_want_key(t->video, s->now);
     if (t->muted != t->told_muted)
         send_mute(s, t);
-    if (t->subscribed_early)
-        tell_subscribed(s, t);
+    if (t->subscribed_early && !s->rejoining)
+        lk_session_tell_subscribed(s, t);
 }
 
 void lk_session_on_answered(lk_session *s, uint32_t offer_id)
@@ -293,6 +316,7 @@ void lk_session_on_answered(lk_session *s, uint32_t offer_id)
         if (t->state == LK_SESSION_LOCAL_OFFERING && t->offer_number <= offer_id)
             published(s, t);
     }
+    lk_session_rejoin_settle(s);
 }
 
 void lk_session_cancel_publish(lk_session *s, lk_session_op *op)
@@ -304,7 +328,7 @@ void lk_session_cancel_publish(lk_session *s, lk_session_op *op)
         if (t->state == LK_SESSION_LOCAL_REQUESTED)
             (void)lk_signal_forget(&s->signal, t->tag);
         stop(s, t);
-        free_local(s, t);
+        lk_session_free_local(s, t);
     }
 }
 
@@ -314,7 +338,7 @@ static void unpublish(lk_session *s, lk_session_local_track *t)
 {
     stop(s, t);
     tell_unpublished(s, t);
-    free_local(s, t);
+    lk_session_free_local(s, t);
 }
 
 lk_err lk_session_unpublish(lk_session *s, lk_usec now, uint64_t id, const char *sid)
@@ -390,8 +414,8 @@ void lk_session_on_local_subscribed(lk_session *s, const char *sid)
         lk_session_local_track *t = LK_CONTAINER(it, lk_session_local_track, link);
         if (!t->pub || !sid || strcmp(t->pub->sid, sid) != 0)
             continue;
-        if (t->state == LK_SESSION_LOCAL_PUBLISHED)
-            tell_subscribed(s, t);
+        if (t->state == LK_SESSION_LOCAL_PUBLISHED && !s->rejoining)
+            lk_session_tell_subscribed(s, t);
         else
             t->subscribed_early = true;
     }

@@ -376,7 +376,9 @@ static inline bool room_io(room_server *r)
     case LK_SESSION_IO_DIAL:
         r->stream = io.stream;
         r->dials++;
-        r->stream_open = r->upgraded = false;
+        r->stream_open = r->upgraded = r->channel_open = false;
+        lk_pc_free(r->pc); /* whoever dials is new to it */
+        r->pc = NULL;
         lk_text_clear(&r->in);
         lk_text_clear(&r->out);
         if (r->refuse) {
@@ -559,6 +561,14 @@ static inline const told *room_got(const room_server *r, lk_session_event_kind k
     static const told none;
     const told *t = room_told(r, kind, n);
     return CHECK(t != NULL) ? t : &none;
+}
+
+/* The connection breaks. */
+static inline void room_cut(room_server *r)
+{
+    r->stream_open = false;
+    lk_session_stream_closed(r->s, r->now, r->stream, NULL);
+    room_drain(r);
 }
 
 static inline bool room_connect(room_server *r)

@@ -390,6 +390,128 @@ LK_TEST(a_track_is_published_once_granted_and_answered_and_taken_back)
     room_close(r);
 }
 
+/* ---- coming back ---- */
+
+static const lk_session_config tenacious = {.auto_subscribe = true, .join_retries = 0, .connect_timeout_msec = 5000, .reconnect_tries = 10};
+static const lk_session_publish mic = {.track = 5, .name = "mic", .source = LK_TRACK_SOURCE_MICROPHONE, .stream = "", .sample_rate = 48000, .channels = 1};
+
+static bool publish_mic(room_server *r, const char *sid)
+{
+    CHECK_OK(lk_session_publish_audio(r->s, r->now, 21, &mic));
+    room_run(r, LK_MSEC(100));
+    room_grant_track(r, sid);
+    room_run(r, LK_MSEC(500));
+    return CHECK(once(r, LK_SESSION_LOCAL_TRACK_PUBLISHED));
+}
+
+/* Kinds from that event on, in this order; others may stand between them. */
+static bool in_order(const room_server *r, size_t from, const lk_session_event_kind *kinds, size_t count)
+{
+    size_t found = 0;
+    for (size_t i = from; i < r->count && found < count; i++)
+        found += r->events[i].kind == kinds[found];
+    return CHECK_EQ(found, count);
+}
+
+LK_TEST(a_lost_connection_is_made_anew_with_what_is_published)
+{
+    static const lk_session_event_kind story[] = {
+        LK_SESSION_OP_DONE, LK_SESSION_PARTICIPANT_DISCONNECTED, LK_SESSION_CONNECTION_STATE, LK_SESSION_RECONNECTING,
+        LK_SESSION_PARTICIPANT_CONNECTED, LK_SESSION_PARTICIPANT_ACTIVE, LK_SESSION_LOCAL_TRACK_REPUBLISHED,
+        LK_SESSION_CONNECTION_STATE, LK_SESSION_RECONNECTED};
+    room_server *r = &world;
+    const lk_session_permission allowed = {.identity = "old", .allow_all = true};
+    if (room_open(r, env, &tenacious) && room_connect(r) && publish_mic(r, "TR_mine")) {
+        CHECK_OK(lk_session_set_track_permissions(r->s, r->now, false, &allowed, 1));
+        CHECK_OK(lk_session_set_metadata(r->s, r->now, 7, "pending"));
+        room_drain(r);
+        size_t from = r->count;
+        room_cut(r);
+        CHECK(!lk_session_wants_media(r->s, 5));
+        CHECK_EQ(lk_session_set_metadata(r->s, r->now, 8, "apart"), LK_ERR_CLOSED);
+        CHECK_OK(lk_session_set_muted(r->s, r->now, 5, true)); /* told with the next announcement */
+        room_run(r, LK_SEC(2));
+        CHECK_EQ(r->dials, 2);
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_SUBSCRIPTION_PERMISSION], 2);
+        CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_ADD_TRACK], 2);
+        CHECK(!room_told(r, LK_SESSION_RECONNECTED, 0));
+        room_grant_track(r, "TR_again");
+        room_run(r, LK_SEC(1));
+        in_order(r, from, story, LK_LEN(story));
+        CHECK_STR(room_got(r, LK_SESSION_LOCAL_TRACK_REPUBLISHED, 0)->text, "TR_mine");
+        CHECK_EQ(room_got(r, LK_SESSION_LOCAL_TRACK_REPUBLISHED, 0)->track_id, 5);
+        CHECK_EQ(room_got(r, LK_SESSION_LOCAL_TRACK_REPUBLISHED, 0)->publication_id,
+                 room_got(r, LK_SESSION_LOCAL_TRACK_PUBLISHED, 0)->publication_id);
+        CHECK_EQ(r->events[from].error.code, LK_ERR_CLOSED);
+        CHECK(once(r, LK_SESSION_RECONNECTING) && once(r, LK_SESSION_RECONNECTED) && !room_told(r, LK_SESSION_DISCONNECTED, 0));
+        CHECK(lk_session_wants_media(r->s, 5));
+        CHECK_OK(lk_session_unpublish(r->s, r->now, 22, "TR_again"));
+        room_drain(r);
+        CHECK(once(r, LK_SESSION_LOCAL_TRACK_UNPUBLISHED));
+    }
+    room_close(r);
+}
+
+LK_TEST(whoever_does_not_get_back_is_told_the_reason_it_lost_the_connection_for)
+{
+    room_server *r = &world;
+    if (room_open(r, env, &tenacious) && room_connect(r) && publish_mic(r, "TR_mine")) {
+        lk_usec from = r->now;
+        r->refuse = true;
+        room_cut(r);
+        while (r->now < from + LK_SEC(60) && !room_told(r, LK_SESSION_DISCONNECTED, 0))
+            room_run(r, LK_MSEC(500));
+        CHECK_EQ(r->dials, 11);
+        CHECK(r->now - from >= LK_SEC(4) && r->now - from <= LK_SEC(50)); /* 10 random parts of 0.3 s doubling to 7 s */
+        CHECK(once(r, LK_SESSION_DISCONNECTED) && once(r, LK_SESSION_RECONNECTING) && !room_told(r, LK_SESSION_RECONNECTED, 0));
+        CHECK_EQ(room_got(r, LK_SESSION_DISCONNECTED, 0)->reason, LK_DISCONNECT_SIGNAL_CLOSE);
+        CHECK(strstr(room_got(r, LK_SESSION_DISCONNECTED, 0)->error.text, "connection refused") != NULL);
+        CHECK(once(r, LK_SESSION_LOCAL_TRACK_UNPUBLISHED) && once(r, LK_SESSION_CLOSED));
+        room_run(r, LK_SEC(3));
+        CHECK(lk_session_finished(r->s));
+    }
+    room_close(r);
+}
+
+LK_TEST(coming_back_is_given_up_by_a_disconnect_and_by_a_refusal)
+{
+    for (int i = 0; i < 3; i++) {
+        room_server *r = &world;
+        if (room_open(r, env, &tenacious) && room_connect(r) && publish_mic(r, "TR_mine")) {
+            if (i == 0)
+                r->answer = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+            else
+                r->silent = true;
+            room_cut(r);
+            room_run(r, LK_MSEC(i == 1 ? 1 : 1000));
+            if (i)
+                CHECK_OK(lk_session_disconnect(r->s, r->now, 9, LK_DISCONNECT_CLIENT_INITIATED));
+            room_run(r, LK_SEC(3));
+            CHECK(once(r, LK_SESSION_DISCONNECTED) && once(r, LK_SESSION_LOCAL_TRACK_UNPUBLISHED) && once(r, LK_SESSION_CLOSED));
+            CHECK_EQ(room_got(r, LK_SESSION_DISCONNECTED, 0)->reason, i ? LK_DISCONNECT_CLIENT_INITIATED : LK_DISCONNECT_SIGNAL_CLOSE);
+            CHECK(lk_session_finished(r->s) && r->dials <= 2);
+        }
+        room_close(r);
+    }
+}
+
+LK_TEST(a_connection_lost_while_it_comes_back_is_lost_once)
+{
+    room_server *r = &world;
+    if (room_open(r, env, &tenacious) && room_connect(r) && publish_mic(r, "TR_mine")) {
+        room_cut(r);
+        room_run(r, LK_SEC(2)); /* joined again, the track is not granted */
+        room_cut(r);
+        room_run(r, LK_SEC(2));
+        CHECK_EQ(r->dials, 3);
+        CHECK(once(r, LK_SESSION_RECONNECTING) && !room_told(r, LK_SESSION_RECONNECTED, 0));
+        CHECK(room_told(r, LK_SESSION_PARTICIPANT_DISCONNECTED, 1) && room_told(r, LK_SESSION_PARTICIPANT_CONNECTED, 1));
+        room_run(r, LK_SEC(12)); /* it is never granted: the room comes back without it */
+        CHECK(once(r, LK_SESSION_LOCAL_TRACK_UNPUBLISHED) && once(r, LK_SESSION_RECONNECTED));
+    }
+    room_close(r);
+}
+
 LK_TEST(messages_of_nonsense_are_dropped_and_the_session_lives)
 {
     room_server *r = &world;
