@@ -85,6 +85,7 @@ def participant(p):
 class Participant:
     def __init__(self, options):
         self.options, self.room = options, None
+        self.recording = None
         self.tasks, self.orders, self.track, self.publication, self.source = [], [], None, None, None
         self.picture_track, self.seen, self.unreadable, self.likeness, self.kept, self.shown = None, set(), 0, [], None, 0
 
@@ -110,10 +111,15 @@ class Participant:
             self.picture_track = track
             self.tasks.append(asyncio.create_task(self.look(track)))
         if self.options.role == "receive" and track.kind == rtc.TrackKind.KIND_AUDIO:
-            self.track = track
-            self.tasks.append(asyncio.create_task(self.record(track)))
+            self.track, before = track, self.recording
+            self.recording = asyncio.create_task(self.record(track, before))
+            self.tasks.append(self.recording)
 
-    async def record(self, track):
+    async def record(self, track, before):
+        """A track that came back is written in the place of the one before."""
+        if before:
+            before.cancel()
+            await asyncio.wait([before])
         stream = rtc.AudioStream(track, sample_rate=48000, num_channels=1)
         first = True
         with wave.open(self.options.out, "wb") as out:

@@ -73,17 +73,17 @@ class Server:
         path = pathlib.Path(self.dir.name) / "server.yaml"
         path.write_text(json.dumps(config))  # JSON is YAML
         self.log_path = pathlib.Path(self.dir.name) / "server.log"
-        self.log = open(self.log_path, "w")
         prefix = ["ip", "netns", "exec", netns] if netns else []
         command = [os.environ.get("LK_INTEROP_LKC", str(OUR_SERVER)), "serve"] if self.ours else [str(SERVER)]
-        self.command = [*prefix, *command, "--config", str(path)]
-        self.process = self.spawn()
-        if wait:
-            wait_for(lambda: self.accepts(netns), 20, "the server to accept connections")
+        self.netns, self.command = netns, [*prefix, *command, "--config", str(path)]
+        self.start(wait)
 
-    def spawn(self):
-        """Starts it, also again on the same ports after kill."""
-        return subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
+    def start(self, wait=True):
+        """Again, after kill(): on the same ports, knowing nobody."""
+        self.log = open(self.log_path, "w")
+        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
+        if wait:
+            wait_for(lambda: self.accepts(self.netns), 20, "the server to accept connections")
 
     def accepts(self, netns):
         if self.process.poll() is not None:

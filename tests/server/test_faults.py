@@ -94,7 +94,7 @@ def test_all_come_back_to_a_server_that_was_killed_and_started_again(room):
     with peers.Server(ours=True) as server, peers.Program("watch", "stock", server.url, peers.token("alice", room)) as alice:
         alice.wait("connected")
         server.kill()
-        server.process = server.spawn()
+        server.start()
         alice.wait("reconnected", 60)
         peers.wait_for(lambda: server.participants(room) == ["alice"], 30, "alice to be back")
         alice.finish()
