@@ -112,6 +112,7 @@ class Server:
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self.log.close()
 
     def close(self):
         if self.process.poll() is None:

@@ -90,8 +90,9 @@ def test_one_that_stops_reading_costs_little_and_holds_nobody_up(server, room):
         bob.finish()
 
 
-def test_all_come_back_to_a_server_that_was_killed_and_started_again(room):
-    with peers.Server(ours=True) as server, peers.Program("watch", "stock", server.url, peers.token("alice", room)) as alice:
+@pytest.mark.parametrize("library", ["ours", "stock"])
+def test_all_come_back_to_a_server_that_was_killed_and_started_again(room, library):
+    with peers.Server(ours=True) as server, peers.Program("watch", library, server.url, peers.token("alice", room)) as alice:
         alice.wait("connected")
         server.kill()
         server.start()

@@ -130,8 +130,7 @@ def test_a_server_that_was_killed_and_started_again_finds_its_people_back(room):
         await ann.speak()
         await bob.told("track_subscribed")
         server.kill()
-        server.process = subprocess.Popen([str(peers.OUR_SERVER), "serve", "--config", server.dir.name + "/server.yaml"],
-                                          stdout=server.log, stderr=subprocess.STDOUT)
+        server.start()
         await bob.told("reconnected", seconds=60)
         await ann.told("reconnected", seconds=60)
         await bob.told("track_subscribed", times=2, seconds=30)
