@@ -33,7 +33,7 @@ struct lk_assembly {
     int64_t key_at;  /* begin of the newest key frame seen, or -1 */
     bool started, needs_key;
     unsigned late_row; /* packets in a row from before what was given out */
-    lk_usec wait_usec, gap_since, wish_at;
+    lk_usec wait_usec, gap_since, wish_at, wished_at;
     uint8_t *frame;
     size_t frame_cap;
     lk_assembly_counters count;
@@ -47,7 +47,7 @@ lk_err lk_assembly_new(lk_assembly **out, const lk_env *env)
     a->env = env;
     a->needs_key = true;
     a->wait_usec = WAIT_USEC;
-    a->gap_since = a->wish_at = LK_NEVER;
+    a->gap_since = a->wish_at = a->wished_at = LK_NEVER;
     a->key_at = -1;
     *out = a;
     return LK_OK;
@@ -255,7 +255,7 @@ bool lk_assembly_poll(lk_assembly *a, lk_usec now, lk_assembled *out)
         if (packets && (a->needs_key || complete(a, a->next, &unused) == 0)) {
             advance(a, a->key_at, true);
             a->needs_key = false;
-            a->wish_at = LK_NEVER;
+            a->wish_at = a->wished_at = LK_NEVER;
         }
     }
     if (!a->needs_key && (packets = complete(a, a->next, &bytes)) != 0) {
@@ -288,7 +288,14 @@ bool lk_assembly_poll_wish(lk_assembly *a, lk_usec now)
 {
     if (!a->needs_key || now < a->wish_at)
         return false;
-    a->wish_at = now + LK_MAX(WISH_USEC, a->wait_usec);
+    /* A wish may have been lost: it is said again soon, unless a key frame is on its way and only has to be completed. */
+    lk_usec patience = a->wished_at == LK_NEVER ? now : a->wished_at + LK_MAX(WISH_USEC, a->wait_usec);
+    if (a->key_at >= a->next && now < patience) {
+        a->wish_at = patience;
+        return false;
+    }
+    a->wished_at = now;
+    a->wish_at = now + WISH_USEC;
     a->count.keys_wanted++;
     return true;
 }

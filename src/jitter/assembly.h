@@ -43,7 +43,8 @@ void lk_assembly_set_wait(lk_assembly *a, lk_usec wait_usec);
 bool lk_assembly_poll(lk_assembly *a, lk_usec now, lk_assembled *out);
 /* The decoder could not use the frame, or frames were skipped on purpose: nothing but a key frame helps. */
 void lk_assembly_want_key(lk_assembly *a, lk_usec now);
-/* True once per wish: now is the time to ask the sender; repeated every 300 ms (or the wait, if longer) while it lasts. */
+/* True once per wish: now is the time to ask the sender; repeated every 300 ms while it lasts, or after
+ * the wait, if that is longer and a key frame has begun to arrive. */
 bool lk_assembly_poll_wish(lk_assembly *a, lk_usec now);
 /* When poll or poll_wish may have something without input; LK_NEVER. */
 lk_usec lk_assembly_deadline(const lk_assembly *a);
