@@ -5,14 +5,20 @@
  * Out:     SCTP packets of at most mtu_bytes; whole messages; association and stream events.
  * Owner:   by value in the peer connection. Loop thread.
  * Limits:  config; both buffers grow with use and are bounded: send refuses (FULL), the receive window closes. Memory is
- *          at most 2.5 times what is held (blocks of four sizes, 32 of each kept while data flows: no allocation per
- *          packet then). Hostile packets are counted and never end a live association.
- * Deviates: loss is found by time as well as by gap reports (RACK and a tail probe), so that the last packets of a burst
- *          do not wait for a timeout. A loss while round trips are as short as ever closes the window little (0.85, or
- *          0.98 when losses are rare) and not below what 2 Mbit/s need: halving leaves 12 messages/s at 15 % loss, and
- *          radio links lose without being full. When round trips grow or three in ten are lost it is 0.7. While nothing
- *          queues the window grows by a sixteenth a round trip, else by one packet. The first window is ten packets;
- *          timeouts start at 0.5 s and end at 4 s, so that a path that comes back is used soon.
+ *          at most 2.5 times what is held, and while data flows as much again for what comes next (blocks of four sizes, 32
+ *          of each or as many as are in use): no allocation per packet then, and one in four messages where losses let them
+ *          pile up. Hostile packets are counted and never end a live association.
+ * Deviates: loss is found by time as well as by gap reports (RACK and tail probes), also that of what was sent again, so that
+ *          neither the last packets of a burst nor a second loss wait for a timeout; a timeout shuts the window only after
+ *          three probes stayed unanswered. A loss does not close the window by itself: halving leaves 12 messages/s at 15 %
+ *          loss, and radio links lose without being full. While round trips are as short as ever, losses up to the way's own
+ *          share are only repaired; more than that closes the window to 0.85 (0.98 when hardly any are lost). The own share is
+ *          what is lost while little is under way, or what goes on being lost when the window was made smaller and less
+ *          arrives for it; a full way lets as much through as before, and then it was us. It is never above 28 %. When round
+ *          trips grow (10 ms and a quarter) or more is lost, the window closes to 0.7, as it does among others in a queue. On
+ *          a full way without a queue we lose up to 6 % (up to a fifth where the way holds fewer than ten packets).
+ *          While nothing queues the window grows by a sixteenth a round trip, else by one packet. The first window is ten
+ *          packets; timeouts start at 0.5 s and end at 4 s, so that a path that comes back is used soon.
  *          One address a side; an INIT while up is dropped (a peer that starts over comes with a new DTLS connection);
  *          nothing is reported to the peer about chunks we do not know; no heartbeats of our own.
  */

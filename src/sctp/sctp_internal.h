@@ -103,11 +103,15 @@ typedef struct sctp_tx {
     lk_usec forward_at;
 } sctp_tx;
 
+typedef struct sctp_sample {
+    uint32_t lost, acked; /* chunks */
+} sctp_sample;
+
 /* Loss, time and congestion. */
 typedef struct sctp_cc {
     uint32_t cwnd, ssthresh, partial;
     bool limited; /* the window held us back in this round */
-    bool recovering;
+    bool recovering, reduced; /* recovering: losses of this round trip are dealt with; reduced: by a smaller window */
     uint32_t recovery_order;
     lk_usec srtt, rttvar, rto;
     uint32_t backoff;
@@ -115,11 +119,16 @@ typedef struct sctp_cc {
     lk_usec round_min, before_min; /* smallest of this round trip and of the one before */
     lk_usec immediate_at;
     lk_usec round_at;
-    uint32_t round_order, round_lost, round_acked, round_bytes, loss_permille;
+    uint32_t round_order, round_bytes;
+    sctp_sample sample, before; /* running, and the one before it */
+    uint32_t own_permille;      /* what the way loses whatever we send */
+    uint32_t trial_cwnd, trial_permille, trial_delivered; /* before the window was made smaller because of losses; 0: no trial */
+    bool resample; /* once what was sent with the larger window is known */
     uint32_t delivered; /* bytes the way took in a shortest round trip, lately; 0: not known */
     uint32_t rack_order, reorder_share;
     lk_usec rack_rtt;
-    bool rack_valid, probed, timer_is_probe;
+    uint32_t probes; /* unanswered ones */
+    bool rack_valid, timer_is_probe;
     lk_usec timer_at, rack_at; /* T3 or the probe; the reordering wait */
 } sctp_cc;
 
@@ -183,7 +192,7 @@ typedef struct sctp_block {
 } sctp_block;
 typedef struct sctp_pool {
     sctp_block *first;
-    uint32_t count;
+    uint32_t count, used;
 } sctp_pool;
 
 typedef struct sctp_init_ack { /* what the INIT ACK is written from */

@@ -6,7 +6,7 @@
 #ifdef __SANITIZE_ADDRESS__
 #define BLOCKS_MAX 0u
 #else
-#define BLOCKS_MAX 32u
+#define BLOCKS_MAX 32u /* or as many as are in use: where losses make messages wait, many come and go at once */
 #endif
 #define BLOCKS_IDLE 1u
 static const size_t sizes[SCTP_POOLS] = {128, 320, 704, 1280}; /* the last holds a packet's message and its head */
@@ -28,18 +28,28 @@ static size_t block_size(size_t size)
 void *lk_sctp_block_new(lk_sctp *s, size_t size)
 {
     size_t i = pool_of(size);
-    sctp_block *b = i < SCTP_POOLS ? s->pools[i].first : NULL;
-    if (!b)
-        return lk_alloc(s->env, block_size(size));
-    s->pools[i].first = b->next;
-    s->pools[i].count--;
+    if (i == SCTP_POOLS)
+        return lk_alloc(s->env, size);
+    sctp_pool *pool = &s->pools[i];
+    sctp_block *b = pool->first;
+    if (b) {
+        pool->first = b->next;
+        pool->count--;
+    } else {
+        b = (sctp_block *)lk_alloc(s->env, sizes[i]);
+    }
+    pool->used += b != NULL;
     return b;
 }
 
 void lk_sctp_block_free(lk_sctp *s, void *p, size_t size)
 {
     size_t i = pool_of(size);
-    if (i == SCTP_POOLS || s->pools[i].count + 1 > BLOCKS_MAX) {
+    if (!p)
+        return;
+    if (i < SCTP_POOLS)
+        s->pools[i].used--;
+    if (i == SCTP_POOLS || s->pools[i].count + 1 > (BLOCKS_MAX ? LK_MAX(BLOCKS_MAX, s->pools[i].used) : 0)) {
         lk_release(s->env, p, block_size(size));
         return;
     }

@@ -3,9 +3,10 @@
  *
  * Loss is found by time [RFC8985, applied to TSNs]: a chunk is lost when one sent clearly later has arrived. A probe goes
  * out when nothing was heard for two round trips, so that a lost tail shows by acknowledgement instead of by timeout.
- * The window follows RFC 9260 with two changes. A loss while round trips are as short as ever is no sign of a full
- * queue: it costs little, and not below what a modest rate needs. And while nothing queues the window grows by a share
- * of itself, so that long ways fill in seconds. */
+ * The window follows RFC 9260 with two changes. A way that loses by itself, whatever we send, is not full: as long as round
+ * trips are as short as ever, only the share of losses above the way's own closes the window. Which share is its own is
+ * tried, not guessed: the window is made smaller, and when as much is lost as before it was not us, and the window is given
+ * back. And while nothing queues the window grows by a share of itself, so that long ways fill in seconds. */
 #include "sctp/sctp_internal.h"
 
 #define MTU(s) ((s)->config.mtu_bytes)
@@ -17,8 +18,16 @@
 #define BASE_LIFE LK_SEC(30)
 #define GROWTH_MTU 16 /* one MTU for so many acknowledged */
 #define QUEUE_MIN LK_MSEC(10)
-#define HEAVY_PERMILLE 300
+#define HEAVY_PERMILLE 280 /* no way loses that much by itself */
 #define LIGHT_PERMILLE 20
+#define EXCESS_PERMILLE 25 /* above the way's own, and half of it: chance alone */
+#define SAMPLE 256         /* chunks whose fate is known */
+#define SAMPLE_TRIAL 128
+#define SAMPLE_STEP 64
+#define SAMPLE_FIRST 96
+#define SAMPLE_LEAST 48
+#define UNKNOWN UINT32_MAX
+#define PROBES_MAX 3
 #define PROBE_MIN LK_MSEC(10)
 #define REORDER_MIN LK_MSEC(1)
 
@@ -33,6 +42,7 @@ void lk_sctp_cc_init(lk_sctp *s, lk_usec now)
                       .round_min = LK_NEVER,
                       .before_min = LK_NEVER,
                       .reorder_share = 1,
+                      .own_permille = UNKNOWN,
                       .immediate_at = now - LK_SEC(1),
                       .timer_at = LK_NEVER,
                       .rack_at = LK_NEVER};
@@ -77,15 +87,112 @@ static bool is_queueing(const lk_sctp *s)
     return least - c->base_rtt > LK_MAX(QUEUE_MIN, c->base_rtt / 4);
 }
 
+/* ---- window ---- */
+/* What a modest rate needs. */
+static uint32_t modest_bytes(const lk_sctp *s)
+{
+    lk_usec base = s->cc.base_rtt == LK_NEVER ? 0 : s->cc.base_rtt;
+    lk_usec bytes = LK_MIN(base, LK_SEC(1)) * FLOOR_BYTES_PER_SEC / LK_SEC(1);
+    return LK_CLAMP((uint32_t)bytes, FLOOR_MIN_MTU * MTU(s), FLOOR_MAX_MTU * MTU(s));
+}
+
+static uint32_t floor_bytes(const lk_sctp *s)
+{
+    uint32_t least = modest_bytes(s);
+    /* A way that takes less than that is full, though its queue may be too short to show it. */
+    uint32_t taken = s->cc.delivered ? LK_MIN(s->cc.delivered, UINT32_MAX / 3) / 2 * 3 : least;
+    return LK_MAX(LK_MIN(least, taken), CWND_MIN_MTU * MTU(s));
+}
+
+/* ---- losses: how many, and whether they are ours ---- */
+static uint32_t share(uint32_t lost, uint32_t sum) { return sum ? (uint32_t)((uint64_t)1000 * lost / sum) : 0; }
+
+/* Of the last few hundred chunks. */
+static uint32_t loss_permille(const lk_sctp *s)
+{
+    const sctp_cc *c = &s->cc;
+    uint32_t sum = c->sample.lost + c->sample.acked + c->before.lost + c->before.acked;
+    return sum < SAMPLE_LEAST ? 0 : share(c->sample.lost + c->before.lost, sum);
+}
+
+static bool is_own(const lk_sctp *s, uint32_t permille)
+{
+    uint32_t own = s->cc.own_permille;
+    own = own == UNKNOWN ? 0 : own;
+    return permille < HEAVY_PERMILLE && permille <= own + own / 2 + EXCESS_PERMILLE;
+}
+
+static void begin_sample(lk_sctp *s, sctp_sample before)
+{
+    s->cc.before = before;
+    s->cc.sample = (sctp_sample){0, 0};
+}
+
+static bool is_trial_small(const lk_sctp *s)
+{
+    const sctp_cc *c = &s->cc;
+    return c->trial_cwnd && c->cwnd <= LK_MAX(c->trial_cwnd / 10 * 7, floor_bytes(s));
+}
+
+/* The window was made smaller because of losses. When they have not become far fewer, but what arrives has, they are the
+ * way's own: a full way goes on carrying what it can. */
+static void judge_trial(lk_sctp *s, uint32_t permille)
+{
+    sctp_cc *c = &s->cc;
+    bool fewer = permille * 5 < c->trial_permille * 3, as_much = c->delivered > c->trial_delivered / 10 * 9;
+    if (is_trial_small(s) && !fewer && !as_much && permille < HEAVY_PERMILLE) {
+        c->ssthresh = c->own_permille == UNKNOWN ? UINT32_MAX : c->trial_cwnd;
+        c->own_permille = permille;
+        c->cwnd = c->trial_cwnd;
+        c->trial_cwnd = 0;
+    } else if (is_own(s, permille) || is_trial_small(s)) { /* it was us */
+        if (as_much && c->own_permille != UNKNOWN && c->cwnd <= c->trial_cwnd / 20 * 17)
+            c->own_permille /= 2;
+        c->trial_cwnd = 0;
+    }
+}
+
+static uint32_t sample_needed(const lk_sctp *s)
+{
+    if (s->cc.trial_cwnd)
+        return is_trial_small(s) ? SAMPLE_TRIAL : SAMPLE_STEP;
+    return s->cc.own_permille == UNKNOWN ? SAMPLE_FIRST : SAMPLE;
+}
+
+/* So little fills no way, if it arrives. */
+static bool is_modest(const lk_sctp *s)
+{
+    uint32_t modest = modest_bytes(s), arriving = LK_MIN(modest, LK_MAX(s->cc.cwnd, FLOOR_MIN_MTU * MTU(s)));
+    return s->cc.cwnd <= modest / 2 * 3 && floor_bytes(s) >= arriving;
+}
+
+static void end_sample(lk_sctp *s)
+{
+    sctp_cc *c = &s->cc;
+    uint32_t sum = c->sample.lost + c->sample.acked, permille = share(c->sample.lost, sum);
+    if (c->resample || sum < sample_needed(s))
+        return;
+    if (c->trial_cwnd)
+        judge_trial(s, permille);
+    if (c->own_permille == UNKNOWN || permille < c->own_permille / 2)
+        c->own_permille = is_own(s, permille) ? permille : UNKNOWN;
+    else if (permille < c->own_permille)
+        c->own_permille = (3 * c->own_permille + permille) / 4; /* upwards by a trial alone: a full way loses a little too */
+    if (!is_own(s, permille) && permille < HEAVY_PERMILLE && !is_queueing(s) && is_modest(s)) {
+        c->own_permille = permille;
+        c->ssthresh = UINT32_MAX;
+        c->trial_cwnd = 0;
+    }
+    begin_sample(s, c->sample);
+}
+
 /* A round is over when something sent after its begin has arrived. */
 static void end_round(lk_sctp *s, lk_usec now, uint32_t order)
 {
     sctp_cc *c = &s->cc;
     if (lk_ts32_diff(order, c->round_order) < 0)
         return;
-    uint32_t sum = c->round_lost + c->round_acked;
-    if (sum)
-        c->loss_permille = (7 * c->loss_permille + 1000 * c->round_lost / sum) / 8;
+    end_sample(s);
     if (c->cwnd < c->ssthresh && is_queueing(s))
         c->ssthresh = c->cwnd; /* no need to lose a queue full to learn that it fills */
     if (c->base_rtt != LK_NEVER && now > c->round_at) {
@@ -97,28 +204,23 @@ static void end_round(lk_sctp *s, lk_usec now, uint32_t order)
     c->round_bytes = 0;
     c->before_min = c->round_min;
     c->round_min = LK_NEVER;
-    c->round_lost = c->round_acked = 0;
     c->round_order = s->tx.order;
-}
-
-/* ---- window ---- */
-static uint32_t floor_bytes(const lk_sctp *s)
-{
-    lk_usec base = s->cc.base_rtt == LK_NEVER ? 0 : s->cc.base_rtt;
-    lk_usec bytes = LK_MIN(base, LK_SEC(1)) * FLOOR_BYTES_PER_SEC / LK_SEC(1);
-    uint32_t least = LK_CLAMP((uint32_t)bytes, FLOOR_MIN_MTU * MTU(s), FLOOR_MAX_MTU * MTU(s));
-    /* A way that takes less than that is full, though its queue may be too short to show it. */
-    uint32_t taken = s->cc.delivered ? LK_MIN(s->cc.delivered, UINT32_MAX / 3) / 2 * 3 : least;
-    return LK_MAX(LK_MIN(least, taken), CWND_MIN_MTU * MTU(s));
 }
 
 static uint32_t reduced(const lk_sctp *s)
 {
     const sctp_cc *c = &s->cc;
-    uint32_t window = c->cwnd;
-    if (is_queueing(s) || c->loss_permille > HEAVY_PERMILLE)
+    uint32_t window = c->cwnd, lost = loss_permille(s);
+    if (is_queueing(s) || lost >= HEAVY_PERMILLE) /* that explains it */
         return LK_MAX(window / 10 * 7, CWND_MIN_MTU * MTU(s));
-    window = c->loss_permille < LIGHT_PERMILLE ? window / 50 * 49 : window / 20 * 17;
+    if (!is_own(s, lost) && is_trial_small(s))
+        return window; /* to be judged first */
+    if (!is_own(s, lost) && c->own_permille == UNKNOWN)
+        return LK_MAX(window / 10 * 6, floor_bytes(s));
+    if (!is_own(s, lost))
+        window = window / 20 * 17;
+    else if (c->own_permille == UNKNOWN || (lost < LIGHT_PERMILLE && c->own_permille < LIGHT_PERMILLE))
+        window = window / 50 * 49;
     return LK_MAX(window, floor_bytes(s));
 }
 
@@ -129,15 +231,42 @@ static void on_loss(lk_sctp *s)
         return; /* once in a round trip */
     c->recovering = true;
     c->recovery_order = s->tx.order;
-    c->ssthresh = reduced(s);
-    c->cwnd = LK_MIN(c->cwnd, c->ssthresh);
+    uint32_t window = reduced(s), lost = loss_permille(s);
+    c->reduced = window < c->cwnd;
+    if (c->own_permille == UNKNOWN)
+        c->ssthresh = LK_MIN(c->ssthresh, LK_MAX(window, c->cwnd));
+    if (!c->reduced)
+        return; /* it goes on as if nothing had been lost */
+    if (is_queueing(s)) {
+        c->trial_cwnd = 0;
+    } else if (!is_own(s, lost)) {
+        if (!c->trial_cwnd) {
+            c->trial_cwnd = c->cwnd;
+            c->trial_permille = LK_MIN(lost, HEAVY_PERMILLE);
+            c->trial_delivered = 0;
+        }
+        c->resample = true;
+    }
+    c->ssthresh = c->cwnd = window;
     c->partial = 0;
+}
+
+/* What is lost from now on was sent with the smaller window. */
+static void end_recovery(lk_sctp *s)
+{
+    sctp_cc *c = &s->cc;
+    c->recovering = false;
+    if (!c->resample)
+        return;
+    c->resample = false;
+    c->trial_delivered = LK_MAX(c->trial_delivered, c->delivered);
+    begin_sample(s, (sctp_sample){0, 0});
 }
 
 static void grow(lk_sctp *s, uint32_t bytes)
 {
     sctp_cc *c = &s->cc;
-    if (!c->limited)
+    if (!c->limited || is_trial_small(s))
         return;
     if (c->cwnd < c->ssthresh) {
         c->cwnd += bytes;
@@ -185,7 +314,7 @@ void lk_sctp_on_rack(lk_sctp *s, lk_usec now)
             c->rack_at = at;
             break;
         }
-        c->round_lost++;
+        c->sample.lost++;
         lost = true;
         mark_lost(s, now, tsn);
     }
@@ -231,7 +360,7 @@ static void ack_chunk(lk_sctp *s, lk_usec now, uint32_t tsn, acked *a)
     }
     a->any = true;
     a->bytes += k->len;
-    c->round_acked++;
+    c->sample.acked++;
     c->round_bytes += k->len;
 }
 
@@ -284,12 +413,12 @@ static void finish(lk_sctp *s, lk_usec now, const acked *a)
         if (a->rtt)
             measure(s, now, a->rtt);
         if (c->recovering && lk_ts32_diff(a->order, c->recovery_order) >= 0)
-            c->recovering = false;
-        if (!c->recovering || c->cwnd < c->ssthresh)
+            end_recovery(s);
+        if (!c->recovering || c->cwnd < c->ssthresh || !c->reduced)
             grow(s, a->bytes);
         end_round(s, now, a->order);
         c->backoff = 0;
-        c->probed = false;
+        c->probes = 0;
         s->tries = 0;
     }
     lk_sctp_on_rack(s, now);
@@ -342,7 +471,9 @@ void lk_sctp_arm(lk_sctp *s, lk_usec now, bool restart)
         c->timer_at = LK_NEVER;
         return;
     }
-    bool probe = t->flying_count && c->srtt && !c->probed && c->backoff == 0 && t->peer_rwnd >= MTU(s);
+    /* A peer without room is asked ever more rarely, unless all it has waits for what is missing. */
+    bool heard = t->peer_rwnd >= MTU(s) || t->count > t->flying_count + t->lost_count;
+    bool probe = t->flying_count && c->srtt && c->probes < PROBES_MAX && c->backoff == 0 && heard;
     if (c->timer_at != LK_NEVER && !restart && !(probe && c->timer_is_probe))
         return;
     lk_usec wait = lk_sctp_rto(s);
@@ -360,10 +491,11 @@ void lk_sctp_arm(lk_sctp *s, lk_usec now, bool restart)
 static void probe(lk_sctp *s, lk_usec now)
 {
     sctp_tx *t = &s->tx;
-    s->cc.probed = true;
+    s->cc.probes++;
     t->probe_credit = true;
     uint32_t tail = t->flying_tail;
-    if (t->lost_count || lk_sctp_has_new_data(s) || lk_sctp_is_exhausted(s, now, sctp_chunk(s, tail)))
+    bool new_data = lk_sctp_has_new_data(s) && t->flight_bytes + MTU(s) <= t->peer_rwnd;
+    if (t->lost_count || new_data || lk_sctp_is_exhausted(s, now, sctp_chunk(s, tail)))
         return; /* something else to send tells as much */
     mark_lost(s, now, tail);
 }
@@ -382,7 +514,9 @@ static void timeout(lk_sctp *s, lk_usec now)
         c->ssthresh = reduced(s);
         c->cwnd = LK_MIN(c->cwnd, CWND_MIN_MTU * MTU(s));
         c->partial = 0;
-        c->recovering = false;
+        c->recovering = c->resample = false;
+        c->trial_cwnd = 0;
+        begin_sample(s, (sctp_sample){0, 0});
         c->rack_valid = false;
         c->rack_at = LK_NEVER;
     }

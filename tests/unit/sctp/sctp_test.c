@@ -339,6 +339,31 @@ LK_TEST(data_flows_without_allocations)
     link_free(w);
 }
 
+/* Messages pile up behind each loss and go all at once; what the receiver keeps is let go whenever it has nothing. */
+LK_TEST(losses_cost_few_allocations)
+{
+    if (lk_test_oom())
+        return;
+    sctp_world *w = link_new(env, 1, NULL);
+    w->delay = LK_MSEC(10);
+    w->loss_permille = 150;
+    if (CHECK(link_connect(w))) {
+        size_t before = 0, messages = 0;
+        for (uint32_t i = 0; i < 40000; i++) {
+            if (i == 20000) {
+                before = lk_test_alloc_count();
+                messages = w->side[1].messages;
+            }
+            (void)!link_send(w, 0, i, 1000, (lk_sctp_message){.stream = 1});
+            link_run(w, LK_MSEC(1) / 5);
+        }
+        CHECK(w->side[1].messages - messages > 15000);
+        if (!POOLS_ARE_OFF)
+            CHECK((lk_test_alloc_count() - before) * 3 < w->side[1].messages - messages);
+    }
+    link_free(w);
+}
+
 /* Messages of 1 kB that arrive within 8 s when there is always one more to send. */
 static size_t pace(sctp_world *w, lk_sctp_counters *c)
 {
@@ -361,7 +386,8 @@ LK_TEST(random_loss_does_not_close_the_window)
         unsigned loss_permille;
         int rtt_msec;
         size_t at_least; /* a second */
-    } table[] = {{0, 50, 15000}, {10, 50, 1500}, {50, 50, 250}, {150, 50, 200}, {150, 300, 100}, {150, 2, 3000}};
+    } table[] = {{0, 50, 15000},  {10, 50, 1500},  {50, 50, 2500}, {150, 50, 2000},
+                 {150, 300, 250}, {150, 5, 10000}, {150, 20, 4000}};
     if (lk_test_oom())
         return;
     for (size_t i = 0; i < LK_LEN(table); i++) {
@@ -373,6 +399,52 @@ LK_TEST(random_loss_does_not_close_the_window)
         CHECK(pace(w, &c) > 8 * table[i].at_least);
         CHECK_EQ(c.timeouts, 0); /* losses are repaired without them */
         CHECK(c.chunks_retransmitted * 1000 < c.packets_sent * (table[i].loss_permille + 20));
+        link_free(w);
+    }
+}
+
+/* The same when it begins on a clean way, in the middle of things. */
+LK_TEST(loss_that_sets_in_later_does_not_close_the_window_for_long)
+{
+    if (lk_test_oom())
+        return;
+    for (unsigned seed = 1; seed <= 6; seed++) {
+        sctp_world *w = link_new(env, seed, NULL);
+        lk_sctp_counters c;
+        w->delay = LK_MSEC(seed % 2 ? 10 : 25);
+        CHECK(link_connect(w));
+        if (seed > 2) { /* so little that the window has no reason to grow, or much */
+            for (uint32_t i = 0; i < 600; i++) {
+                (void)!link_send(w, 1, i, 1000, (lk_sctp_message){.stream = 2});
+                (void)!link_send(w, 0, i, 100, (lk_sctp_message){.stream = 2});
+                link_run(w, seed > 4 ? LK_MSEC(5) : LK_MSEC(1) / 4);
+            }
+        }
+        w->loss_permille = 150;
+        CHECK(pace(w, &c) > 8 * 1500);
+        CHECK_EQ(c.timeouts, 0);
+        link_free(w);
+    }
+}
+
+/* Losses of the way's own do not hide that it is full. */
+LK_TEST(a_narrow_way_that_loses_is_filled_and_not_flooded)
+{
+    static const int queues_msec[] = {300, 60, 10};
+    if (lk_test_oom())
+        return;
+    for (size_t i = 0; i < LK_LEN(queues_msec); i++) {
+        sctp_world *w = link_new(env, i + 1, NULL);
+        lk_sctp_counters c;
+        w->delay = LK_MSEC(25);
+        CHECK(link_connect(w));
+        w->loss_permille = 100;
+        w->rate_bytes_per_sec = 500000;
+        w->queue_max = LK_MSEC(queues_msec[i]);
+        size_t messages = pace(w, &c);
+        CHECK(messages * 1028 > 8 * w->rate_bytes_per_sec * 60 / 100);
+        CHECK(c.chunks_retransmitted * 100 < c.packets_sent * 25);
+        CHECK(c.srtt_s < 0.150);
         link_free(w);
     }
 }
