@@ -35,6 +35,7 @@ static void drop_try(lk_session *s)
     lk_pc_free(s->sub);
     s->pc = s->sub = NULL;
     s->offer_out = s->offer_wanted = false;
+    s->early_tries = 0;
     s->answer_by = LK_NEVER;
     while (lk_queue_pop(&s->candidates, NULL)) {}
     LK_LIST_EACH(&s->remote_tracks, it)
@@ -351,6 +352,7 @@ void lk_session_on_join(lk_session *s, const Livekit__JoinResponse *join)
     s->phase = LK_SESSION_MEDIA;
     s->join_received = true;
     s->try_by = LK_MIN(s->connect_by, s->now + LK_SESSION_ICE_USEC);
+    lk_session_allow_early(s);
     lk_session_set_room(s, join->room);
     lk_session_set_local(s, join->participant);
     lk_session_set_text(s, &s->server_version, join->server_info ? join->server_info->version : join->server_version);

@@ -27,6 +27,9 @@
 #define LK_SESSION_REASON_USEC LK_SEC(2)
 #define LK_SESSION_SLOTS 3 /* receive sections of each kind in the first offer */
 #define LK_SESSION_REMOTE_TRACK_BIT (1ull << 63)
+#define LK_SESSION_EARLY_USEC LK_MSEC(200) /* the server puts off asking for 150 ms after it asked or made the connection */
+#define LK_SESSION_EARLY_OFFERS 8 /* in that time */
+#define LK_SESSION_EARLY_TRIES 3  /* for one announcement: it may run ahead of the server's own preparations */
 #define LK_SESSION_DATA_LOW (2u << 20) /* bytes; what the reference starts with */
 #define LK_SESSION_SPARE_NODES_MAX 64
 #define LK_SESSION_DEMAND_PERCENT 200 /* of what our video wants at most: the estimate may grow so far */
@@ -232,6 +235,8 @@ struct lk_session {
     /* negotiation */
     uint32_t offer_id; /* of the last offer; counts up */
     bool offer_out, offer_wanted;
+    lk_usec early_by; /* offers without being asked: until then, so many more, and for what was announced */
+    unsigned early_left, early_tries;
     lk_usec answer_by;
     lk_usec media_over_by; /* the connection has ended: the server's reason may still come until then */
     lk_error media_over;
@@ -416,6 +421,10 @@ void lk_session_cancel_data(lk_session *s, const lk_session_op *op);
 /* A new peer connection with the receive slots of a first offer, appended to offer. Of two: both, and no offer yet. */
 lk_err lk_session_pc_start(lk_session *s, lk_text *offer);
 void lk_session_want_offer(lk_session *s);
+/* The server joined us or asked for an offer: it will not ask again at once. */
+void lk_session_allow_early(lk_session *s);
+/* A track that will be sent to us: offered for without waiting, while the server would make us wait. */
+void lk_session_on_announced(lk_session *s, const lk_session_pub *pub);
 void lk_session_offer_due(lk_session *s);
 void lk_session_on_answer(lk_session *s, const Livekit__SessionDescription *answer);
 /* Of two connections: the server offers what we subscribe to. */

@@ -251,9 +251,49 @@ lk_err lk_session_pc_start(lk_session *s, lk_text *offer)
 
 void lk_session_want_offer(lk_session *s) { s->offer_wanted = true; }
 
+void lk_session_allow_early(lk_session *s)
+{
+    s->early_by = s->now + LK_SESSION_EARLY_USEC;
+    s->early_left = LK_SESSION_EARLY_OFFERS;
+}
+
+void lk_session_on_announced(lk_session *s, const lk_session_pub *pub)
+{
+    if (!s->dual && pub->wanted && s->now < s->early_by)
+        s->early_tries = LK_SESSION_EARLY_TRIES;
+}
+
+static bool awaits_track(const lk_session *s)
+{
+    LK_LIST_EACH(&s->others, it) {
+        const lk_session_person *p = LK_CONTAINER(it, lk_session_person, link);
+        LK_LIST_EACH(&p->pubs, at) {
+            const lk_session_pub *pub = LK_CONTAINER(at, lk_session_pub, link);
+            if (pub->wanted && pub->allowed && !pub->track)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void offer_early(lk_session *s)
+{
+    if (s->early_tries == 0 || s->offer_out || s->phase != LK_SESSION_LIVE)
+        return;
+    /* The answer to an offer that was out may have brought everything meanwhile. */
+    if (s->early_left == 0 || s->now >= s->early_by || !awaits_track(s)) {
+        s->early_tries = 0;
+        return;
+    }
+    s->early_tries--;
+    s->early_left--;
+    s->offer_wanted = true;
+}
+
 void lk_session_offer_due(lk_session *s)
 {
     lk_text sdp;
+    offer_early(s);
     if (!s->offer_wanted || s->offer_out || !s->pc || !s->join_received ||
         (s->phase != LK_SESSION_LIVE && s->phase != LK_SESSION_MEDIA))
         return;
@@ -345,6 +385,7 @@ void lk_session_on_sections_wanted(lk_session *s, uint32_t audios, uint32_t vide
 {
     if (!s->pc)
         return;
+    lk_session_allow_early(s);
     if (add_slots(s, LK_MEDIA_KIND_AUDIO, audios) != LK_OK || add_slots(s, LK_MEDIA_KIND_VIDEO, videos) != LK_OK)
         s->ignored++;
     lk_session_want_offer(s); /* also without new sections: the answer fills those that are free */

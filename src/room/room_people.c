@@ -237,6 +237,7 @@ static void update_tracks(lk_session *s, lk_session_person *p, const Livekit__Pa
             tell_encryption(s, p);
             lk_session_emit_pub(s, LK_SESSION_TRACK_PUBLISHED, pub);
             lk_session_match_pub(s, pub);
+            lk_session_on_announced(s, pub);
             continue;
         }
         bool was_muted = pub->muted;

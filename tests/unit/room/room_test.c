@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "room/room_internal.h"
 #include "room_server.h"
 
 static room_server world;
@@ -194,6 +195,55 @@ static Livekit__TrackInfo track_info(const char *sid, Livekit__TrackType type)
     t.type = type;
     t.simulcast = type == LIVEKIT__TRACK_TYPE__VIDEO;
     return t;
+}
+
+static void announce(room_server *r, const char *sid)
+{
+    Livekit__TrackInfo audio = track_info(sid, LIVEKIT__TRACK_TYPE__AUDIO), *tracks[] = {&audio};
+    Livekit__ParticipantInfo *p = room_person(r, sid, sid, LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+    p->n_tracks = 1;
+    p->tracks = tracks;
+    room_update(r, p);
+    room_drain(r);
+}
+
+/* The server asks for an offer late when it has done so lately, or has just joined us. */
+LK_TEST(a_track_told_of_just_after_the_join_is_offered_for_unasked_in_bounds)
+{
+    static const char *const sids[] = {"TR_1", "TR_2", "TR_3", "TR_4", "TR_5"};
+    room_server *r = &world;
+    const unsigned *offers = &r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER];
+    if (room_open(r, env, NULL) && CHECK_OK(lk_session_connect(r->s, r->now, 1, "ws://server.example:7880", "the.secret.token"))) {
+        room_run(r, LK_SESSION_EARLY_USEC / 2);
+        CHECK(once(r, LK_SESSION_OP_DONE) && *offers == 0);
+        announce(r, "TR_0"); /* never sent */
+        CHECK_EQ(*offers, LK_SESSION_EARLY_TRIES);
+        room_run(r, LK_SESSION_EARLY_USEC);
+        announce(r, sids[0]); /* by now it would ask at once */
+        CHECK_EQ(*offers, LK_SESSION_EARLY_TRIES);
+        Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
+        Livekit__MediaSectionsRequirement none = LIVEKIT__MEDIA_SECTIONS_REQUIREMENT__INIT;
+        m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_MEDIA_SECTIONS_REQUIREMENT;
+        m.media_sections_requirement = &none;
+        room_send(r, &m);
+        room_drain(r);
+        CHECK_EQ(*offers, LK_SESSION_EARLY_TRIES + 1);
+        for (size_t i = 1; i < LK_LEN(sids); i++)
+            announce(r, sids[i]);
+        CHECK_EQ(*offers, LK_SESSION_EARLY_TRIES + 1 + LK_SESSION_EARLY_OFFERS);
+    }
+    room_close(r);
+}
+
+LK_TEST(what_the_first_answer_brings_is_not_offered_for_again)
+{
+    room_server *r = &world;
+    if (room_open(r, env, NULL)) {
+        r->shares = true;
+        if (room_connect(r))
+            CHECK_EQ(r->requests[LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER], 0);
+    }
+    room_close(r);
 }
 
 static bool asked_for(const room_server *r, bool disabled, int quality, uint32_t width, uint32_t height)
