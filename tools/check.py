@@ -47,7 +47,9 @@ STEPS = [
     ("interop on lkc serve", ["env", "LK_INTEROP_SERVER=ours", *interop("seed", "audio", "data", "ops", "video")]),
     [("browser on lkc serve", ["env", "LK_INTEROP_SERVER=ours", PYTHON, "-m", "pytest", "-q", "tests/browser"]),
      ("server", [PYTHON, "-m", "pytest", "-q", "tests/server"])],
-    ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
+    [("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
+     ("server of two loops", ["env", "LK_INTEROP_LOOPS=2", PYTHON, "-m", "pytest", "-q", "tests/server/test_people.py", "tests/server/test_admin.py",
+                              "-k", "cut or calls or data_tracks or taken_away or rooms_are or participants_are or json"])],
 ]
 NIGHTLY = [
     ("simulator, many seeds", [SIM, "--seeds", "200", "--jobs", "2"]),

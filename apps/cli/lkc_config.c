@@ -168,6 +168,20 @@ static bool set_auto_create(lkc_reader *r, const char *path, const yaml_node_t *
     return true;
 }
 
+bool lkc_config_count(const char *text, uint32_t max, uint32_t *out)
+{
+    long n;
+    if (!take_number(text, 0, (long)max, &n))
+        return false;
+    *out = (uint32_t)n;
+    return true;
+}
+
+static bool set_loops(lkc_reader *r, const char *path, const yaml_node_t *node)
+{
+    return lkc_config_count(scalar(node), LKC_LOOPS_MAX, &r->config->options.loops) || bad_value(r, path, "a count (0..16)");
+}
+
 static bool set_level(lkc_reader *r, const char *path, const yaml_node_t *node)
 {
     static const char *const names[] = {"error", "warn", "info", "debug", "trace"};
@@ -206,6 +220,7 @@ static const lkc_row rows[] = {
     {"room.departure_timeout", LKC_COUNT, AT(options.departure_timeout_sec)},
     {"room.max_participants", LKC_COUNT, AT(options.max_participants)},
     {"room.enable_remote_unmute", LKC_BOOL, AT(options.remote_unmute)},
+    {"loops", LKC_CALL, 0, set_loops},
     {"logging.level", LKC_CALL, 0, set_level},
     {"logging.json", LKC_BOOL, AT(log_json)},
 };

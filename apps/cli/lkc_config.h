@@ -7,7 +7,7 @@
 
 #include "livekit/server.h"
 
-enum { LKC_KEYS_MAX = 64, LKC_BIND_MAX = 16, LKC_WARNINGS_MAX = 16, LKC_WHY_MAX = 300 };
+enum { LKC_KEYS_MAX = 64, LKC_BIND_MAX = 16, LKC_LOOPS_MAX = 16, LKC_WARNINGS_MAX = 16, LKC_WHY_MAX = 300 };
 
 /* Texts live as long as the process. */
 typedef struct lkc_config {
@@ -22,6 +22,9 @@ typedef struct lkc_config {
 /* Reads a file with the keys of livekit-server; a key that means nothing here is named by warn and passed over.
  * False, with config->why: unreadable, not YAML, a value of the wrong kind. */
 bool lkc_config_read(lkc_config *config, const char *path, void (*warn)(const char *line));
+
+/* A number from 0 to max. */
+bool lkc_config_count(const char *text, uint32_t max, uint32_t *out);
 
 /* "key: secret" pairs, one a line, as YAML. origin names them in config->why. */
 bool lkc_config_keys(lkc_config *config, const char *text, const char *origin);

@@ -25,6 +25,7 @@ static const char help[] =
     "  --keys \"KEY: SECRET\"  may be repeated; also LIVEKIT_KEYS of the environment; secrets have 32 bytes or more\n"
     "  --key-file FILE       the same, one pair a line; nobody else may be able to read it\n"
     "  --config FILE         YAML; flags win over what it says\n"
+    "  --loops COUNT         threads that carry rooms, each room on one (default 1, at most 16; 0: one per core, 4 at most)\n"
     "  --log-level LEVEL     error, warn (default), info, debug, trace\n"
     "\n"
     "Ends with SIGINT or SIGTERM: everybody is told to leave first. Signalling is without TLS: put a proxy in front.\n";
@@ -56,9 +57,11 @@ static void log_text(void *user_data, lk_log_level level, const char *target, co
         fprintf(stderr, "%s %s\n", names[level], text);
         return;
     }
+    flockfile(stderr); /* several loops may have something to say */
     fprintf(stderr, "{\"level\":\"%s\",\"msg\":", names[level]);
     lkc_json_text(stderr, text);
     fputs("}\n", stderr);
+    funlockfile(stderr);
 }
 
 static bool port_of(const char *text, bool may_be_none, int32_t *out)
@@ -110,6 +113,9 @@ static int take(lkc_serve_args *a, const char *name, const char *value)
     } else if (!strcmp(name, "--log-level")) {
         if (!level_of(value, &o->log_level))
             return complain("not a level (error, warn, info, debug, trace)", value);
+    } else if (!strcmp(name, "--loops")) {
+        if (!lkc_config_count(value, LKC_LOOPS_MAX, &o->loops))
+            return complain("not a count of loops (0..16)", value);
     } else if (!strcmp(name, "--keys")) {
         if (!lkc_config_keys(&a->config, value, "--keys"))
             return complain(a->config.why, NULL);

@@ -53,6 +53,9 @@ typedef struct lk_server_options {
     lk_log_level log_level; /* LK_LOG_WARN */
     lk_log_fn log;          /* NULL: nowhere */
     void *log_user_data;
+    /* Threads that carry rooms, 1..16 [1]; 0: one per core, 4 at most. A room lives on one, picked by its name. max_rooms and the
+     * bound of all joins together are those of each; each calls log. */
+    uint32_t loops;
 } lk_server_options;
 
 /* Fills in the defaults. options not NULL. LK_ANY. */
@@ -67,12 +70,12 @@ LK_API lk_server *lk_server_ref(lk_server *server);
 /* Drops a reference; the last one is lk_server_stop. LK_BLOCKS as lk_server_stop. */
 LK_API void lk_server_unref(lk_server *server);
 
-/* Opens the ports and starts the thread; clients can join once it returned LK_OK. why: may be NULL, otherwise names the address and
+/* Opens the ports and starts the threads; clients can join once it returned LK_OK. why: may be NULL, otherwise names the address and
  * the reason. LK_ERR_STATE: it runs already, or a port is taken; LK_ERR_DENIED: a port this user may not have; LK_ERR_NETWORK.
  * Can be started again after a stop. LK_BLOCKS for a few milliseconds. */
 LK_API LK_NODISCARD lk_err lk_server_start(lk_server *server, lk_error *why);
 
-/* Tells every participant to leave and, if it can, to come back elsewhere, closes everything, joins the thread. Without effect when
+/* Tells every participant to leave and, if it can, to come back elsewhere, closes everything, joins the threads. Without effect when
  * it does not run. LK_BLOCKS up to 3 s. */
 LK_API void lk_server_stop(lk_server *server);
 
@@ -92,7 +95,7 @@ typedef struct lk_server_stats {
     uint64_t packets_in, packets_out, bytes_in, bytes_out; /* datagrams, those of TCP included */
 } lk_server_stats;
 
-/* stats->size is to be set; so many bytes are written. LK_ERR_STATE: it does not run. LK_BLOCKS until the loop has answered. */
+/* stats->size is to be set; so many bytes are written. LK_ERR_STATE: it does not run. LK_BLOCKS until its loops have answered. */
 LK_API LK_NODISCARD lk_err lk_server_get_stats(lk_server *server, lk_server_stats *stats);
 
 #ifdef __cplusplus

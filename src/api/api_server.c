@@ -10,7 +10,7 @@
 
 void lk_server_options_init(lk_server_options *options)
 {
-    *options = (lk_server_options){.size = sizeof *options, .port = 7880, .udp_port = 7882, .tcp_port = 7881, .log_level = LK_LOG_WARN};
+    *options = (lk_server_options){.size = sizeof *options, .port = 7880, .udp_port = 7882, .tcp_port = 7881, .log_level = LK_LOG_WARN, .loops = 1};
 }
 
 static lk_err say(lk_error *why, lk_err err, const char *text, const char *what)
@@ -77,6 +77,8 @@ static lk_err check(lk_server *s, lk_error *why)
     for (size_t i = 0; i < LK_LEN(ports); i++)
         if (ports[i].value < ports[i].least || ports[i].value > 65535)
             return say(why, LK_ERR_INVALID, "out of range 0..65535: ", ports[i].name);
+    if (o->loops > API_LOOPS_MAX)
+        return say(why, LK_ERR_INVALID, "more than 16 loops", NULL);
     lk_err err = take_keys(s, why);
     return err == LK_OK ? take_addresses(s, why) : err;
 }
@@ -148,7 +150,7 @@ void lk_server_unref(lk_server *server) { api_user_unref(server); }
 
 typedef struct call {
     lk_task task;
-    api_serve *serve;
+    api_hall *hall;
     void (*run)(struct call *c, lk_usec now); /* ends with finish, at once or later */
     pthread_mutex_t lock;
     pthread_cond_t done_cond;
@@ -172,12 +174,12 @@ static void on_call(lk_task *task, lk_usec now)
     c->run(c, now);
 }
 
-static void run_on_loop(call *c, api_serve *serve, void (*run)(call *, lk_usec))
+static void run_on_loop(call *c, api_hall *hall, void (*run)(call *, lk_usec))
 {
-    *c = (call){.task = {NULL, on_call}, .serve = serve, .run = run};
+    *c = (call){.task = {NULL, on_call}, .hall = hall, .run = run};
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->done_cond, NULL);
-    lk_loop_post(serve->loop, &c->task);
+    lk_loop_post(hall->loop, &c->task);
     pthread_mutex_lock(&c->lock);
     while (!c->done)
         pthread_cond_wait(&c->done_cond, &c->lock);
@@ -186,10 +188,83 @@ static void run_on_loop(call *c, api_serve *serve, void (*run)(call *, lk_usec))
     pthread_mutex_destroy(&c->lock);
 }
 
+static void do_open(call *c, lk_usec now)
+{
+    c->err = api_hall_open_sockets(c->hall, &c->why);
+    if (c->err == LK_OK)
+        c->err = api_hall_open_engine(c->hall, now, &c->why);
+    finish(c);
+}
+
+static void do_close(call *c, lk_usec now)
+{
+    LK_UNUSED(now);
+    api_hall_close(c->hall);
+    finish(c);
+}
+
+static void close_others(api_serve *s)
+{
+    call c;
+    for (size_t i = 1; i < s->hall_count; i++)
+        run_on_loop(&c, &s->halls[i], do_close);
+}
+
+/* The front waits until all are open, so that nobody is let in before. */
 static void do_start(call *c, lk_usec now)
 {
-    c->err = api_serve_open(c->serve, now, &c->why);
+    api_serve *s = c->hall->serve;
+    call other;
+    c->err = api_serve_open(s, now, &c->why);
+    if (c->err == LK_OK) {
+        for (size_t i = 1; i < s->hall_count && c->err == LK_OK; i++) {
+            run_on_loop(&other, &s->halls[i], do_open);
+            c->err = other.err;
+            c->why = other.why;
+        }
+        if (c->err != LK_OK) {
+            close_others(s);
+            api_serve_close(s);
+        }
+    }
     finish(c);
+}
+
+/* No loop may end before all are closed: until then they post to each other. */
+static void end_loops(api_serve *s)
+{
+    for (size_t i = s->hall_count; i-- > 0;)
+        if (s->halls[i].loop)
+            lk_loop_free(s->halls[i].loop);
+    for (size_t i = 0; i < s->hall_count; i++)
+        api_hall_free(&s->halls[i]);
+    lk_release(s->env, s->routes, sizeof *s->routes);
+    api_release(s, sizeof *s);
+}
+
+static size_t loops_of(uint32_t wanted)
+{
+    long cores = wanted ? 0 : sysconf(_SC_NPROCESSORS_ONLN);
+    return wanted ? wanted : cores < 1 ? 1 : LK_MIN((size_t)cores, 4);
+}
+
+static lk_err make_loops(api_serve *s)
+{
+    lk_err err = LK_OK;
+    s->hall_count = loops_of(s->server->options.loops);
+    if (s->hall_count > 1) {
+        s->routes = (api_routes *)lk_alloc0(s->env, sizeof *s->routes);
+        if (!s->routes)
+            return LK_ERR_NOMEM;
+        s->routes->seed = lk_rand_u64(s->env);
+    }
+    for (size_t i = 0; i < s->hall_count && err == LK_OK; i++) {
+        s->halls[i].serve = s;
+        s->halls[i].index = (unsigned)i;
+        err = lk_loop_new(&s->halls[i].loop, s->env, NULL);
+    }
+    s->loop = s->halls[0].loop;
+    return err;
 }
 
 static lk_err start(lk_server *server, lk_error *why)
@@ -200,21 +275,20 @@ static lk_err start(lk_server *server, lk_error *why)
         return say(why, LK_ERR_NOMEM, "no memory", NULL);
     s->server = server;
     s->env = &server->env;
-    lk_err err = lk_loop_new(&s->loop, s->env, NULL);
+    lk_err err = make_loops(s);
     if (err != LK_OK) {
-        api_release(s, sizeof *s);
-        return say(why, err, "the thread of the server cannot be started", NULL);
-    }
-    run_on_loop(&c, s, do_start);
-    if (c.err != LK_OK) {
-        lk_loop_free(s->loop);
-        api_release(s, sizeof *s);
-        if (why)
+        (void)say(why, err, "the threads of the server cannot be started", NULL);
+    } else {
+        run_on_loop(&c, &s->halls[0], do_start);
+        err = c.err;
+        if (err != LK_OK && why)
             *why = c.why;
-        return c.err;
     }
-    server->serve = s;
-    return LK_OK;
+    if (err == LK_OK)
+        server->serve = s;
+    else
+        end_loops(s);
+    return err;
 }
 
 lk_err lk_server_start(lk_server *server, lk_error *why)
@@ -232,11 +306,11 @@ lk_err lk_server_start(lk_server *server, lk_error *why)
 static void on_stopped(void *ctx)
 {
     call *c = (call *)ctx;
-    api_serve_close(c->serve);
+    api_serve_close(c->hall->serve);
     finish(c);
 }
 
-static void do_stop(call *c, lk_usec now) { api_serve_stop(c->serve, now, on_stopped, c); }
+static void do_stop(call *c, lk_usec now) { api_serve_stop(c->hall->serve, now, on_stopped, c); }
 
 void lk_server_stop(lk_server *server)
 {
@@ -246,9 +320,9 @@ void lk_server_stop(lk_server *server)
     pthread_mutex_lock(&server->lock);
     api_serve *s = server->serve;
     if (s) {
-        run_on_loop(&c, s, do_stop);
-        lk_loop_free(s->loop);
-        api_release(s, sizeof *s);
+        run_on_loop(&c, &s->halls[0], do_stop);
+        close_others(s);
+        end_loops(s);
         server->serve = NULL;
     }
     pthread_mutex_unlock(&server->lock);
@@ -271,7 +345,7 @@ lk_err lk_server_get_ports(lk_server *server, lk_server_ports *ports)
 static void do_stats(call *c, lk_usec now)
 {
     LK_UNUSED(now);
-    lk_sfu_get_stats(c->serve->sfu, &c->stats);
+    lk_sfu_get_stats(c->hall->sfu, &c->stats);
     finish(c);
 }
 
@@ -285,12 +359,16 @@ lk_err lk_server_get_stats(lk_server *server, lk_server_stats *stats)
     pthread_mutex_lock(&server->lock);
     bool runs = server->serve != NULL;
     if (runs) {
-        run_on_loop(&c, server->serve, do_stats);
-        const lk_server_stats all = {.size = stats->size, .rooms = c.stats.rooms, .participants = c.stats.participants,
-                                     .tracks_published = c.stats.tracks_published, .tracks_subscribed = c.stats.tracks_subscribed,
-                                     .connections = c.stats.connections, .joins = c.stats.joins, .joins_refused = c.stats.joins_refused,
-                                     .packets_in = c.stats.packets_in, .packets_out = c.stats.packets_out,
-                                     .bytes_in = c.stats.bytes_in, .bytes_out = c.stats.bytes_out};
+        lk_sfu_stats sum = {0};
+        for (size_t i = 0; i < server->serve->hall_count; i++) {
+            run_on_loop(&c, &server->serve->halls[i], do_stats);
+            api_stats_add(&sum, &c.stats);
+        }
+        const lk_server_stats all = {.size = stats->size, .rooms = sum.rooms, .participants = sum.participants,
+                                     .tracks_published = sum.tracks_published, .tracks_subscribed = sum.tracks_subscribed,
+                                     .connections = sum.connections, .joins = sum.joins, .joins_refused = sum.joins_refused,
+                                     .packets_in = sum.packets_in, .packets_out = sum.packets_out,
+                                     .bytes_in = sum.bytes_in, .bytes_out = sum.bytes_out};
         memcpy(stats, &all, LK_MIN(stats->size, sizeof all));
     }
     pthread_mutex_unlock(&server->lock);

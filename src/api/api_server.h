@@ -3,9 +3,12 @@
  *
  * In:      options, connections, datagrams, time.
  * Out:     what the engine (sfu/) wants sent; answers to HTTP requests.
- * Owner:   lk_server owns an api_serve while it runs; all of that belongs to its loop.
+ * Owner:   lk_server owns an api_serve while it runs. It belongs to the first loop (the front): listeners, streams, HTTP. Each
+ *          of its halls belongs to its own loop: an engine with the rooms that live there, and UDP sockets; hall 0 is the
+ *          front's. What goes between two loops is an api_note or an api_pass (api_server_hall.c); with one loop there is none.
  * Limits:  options->max_connections TCP connections, 1,024 of them between requests (the oldest goes), 2,048 ICE-TCP flows;
- *          addresses that fail or join too often are remembered in a table of 1,024.
+ *          addresses that fail or join too often are remembered in a table of 1,024. Between loops: what is said at
+ *          API_PENDING_BYTES, API_FLOW_PENDING_BYTES and API_PASS_BATCHES.
  * Deviates: none.
  */
 #pragma once
@@ -20,6 +23,7 @@
 #define API_SERVE_FLOWS_MAX 2048
 #define API_SERVE_RATES 1024
 #define API_SERVE_TX_BATCH 64
+#define API_LOOPS_MAX 16
 
 struct lk_server {
     api_object o; /* first */
@@ -46,6 +50,69 @@ typedef struct api_rate {
 
 typedef struct api_serve api_serve;
 
+/* Messages of one connection on their way to another loop, either way, at most; over it the connection ends. */
+#define API_PENDING_BYTES (8u << 20)
+/* Packets of one ICE-TCP flow to another loop, and of all flows of a hall back to the front; over it they are dropped and counted. */
+#define API_FLOW_PENDING_BYTES (1u << 20)
+/* Datagrams that arrived at one loop and are another's: so many batches between each two; all of them busy: dropped and counted. */
+#define API_PASS_BATCHES 8
+#define API_PASS_BYTES 65536
+#define API_PASS_DATAGRAMS 64
+
+typedef struct api_note api_note;
+
+/* Datagrams from one loop to another. */
+typedef struct api_pass {
+    lk_task task;
+    struct api_hall *to;
+    _Atomic(bool) busy; /* set by whoever fills it, cleared once the other loop has read it */
+    size_t count, used;
+    struct api_passed {
+        lk_addr local, remote;
+        size_t at, len;
+    } datagrams[API_PASS_DATAGRAMS];
+    uint8_t data[API_PASS_BYTES];
+} api_pass;
+
+/* Which hall an address proved to belong to: filled in where a check of connectivity is answered, read by whichever loop a
+ * datagram arrives at. A cache: what fell out comes back with the next check. */
+#define API_ROUTE_SETS 4096
+#define API_ROUTE_WAYS 4
+typedef struct api_routes {
+    uint64_t seed;
+    _Atomic(uint64_t) slots[API_ROUTE_SETS][API_ROUTE_WAYS]; /* hash, its lowest 4 bits the hall; 0: empty */
+} api_routes;
+
+/* One loop with the rooms that live on it. */
+typedef struct api_hall {
+    api_serve *serve;
+    unsigned index;
+    lk_loop *loop;
+    lk_sfu *sfu; /* NULL before it is opened and after it is closed */
+    struct lk_dtls_context *dtls;
+    lk_udp *udp[API_SERVE_ADDRESSES_MAX];
+    size_t udp_count;
+    lk_timer clock; /* the engine's deadline */
+    /* with several loops */
+    lk_map pending;              /* conn -> bytes of its messages that the front has not taken yet */
+    size_t flow_pending;         /* the same of all packets for flows */
+    uint64_t passed, dropped;    /* datagrams to other halls; those, and packets for flows, there was no room for */
+    struct api_lane {
+        api_pass *batches[API_PASS_BATCHES], *open;
+    } lanes[API_LOOPS_MAX]; /* to each other hall */
+    api_note *lost; /* tells the front that something for it is lost; NULL: on its way */
+    bool lost_again;
+    lk_task stop;
+} api_hall;
+
+/* An answer that several halls give together. */
+typedef struct api_gather {
+    size_t left;
+    lk_text bytes;
+    lk_sfu_stats stats;
+    uint64_t passed, dropped;
+} api_gather;
+
 /* One accepted connection of the HTTP port. */
 typedef struct api_visit {
     lk_link link;       /* in serve->visits, or in serve->talks once upgraded: the oldest first */
@@ -55,8 +122,12 @@ typedef struct api_visit {
     lk_ws_server *http;
     lk_addr remote;
     lk_timer timer;
-    uint32_t conn;      /* of the engine; 0: none */
-    uint64_t admin_tag; /* a request that waits for the engine; 0: none */
+    uint32_t conn;      /* of the engine of its hall; 0: none */
+    uint64_t admin_tag; /* a request that waits for an engine; 0: none */
+    api_hall *hall;     /* whose conn, or request; NULL: none, or that of all */
+    api_note *farewell; /* kept to tell another loop of its end, so that this needs no memory then */
+    size_t pending;     /* bytes of messages on their way to another loop */
+    api_gather *gather;
     lk_sfu_method method;
     bool json, broken, dirty, working, upgraded;
 } api_visit;
@@ -65,6 +136,9 @@ typedef struct api_visit {
 typedef struct api_flow {
     api_serve *serve;
     lk_stream *stream;
+    api_hall *hall; /* whose it is: named by its first check of connectivity */
+    uint64_t id;
+    size_t pending; /* bytes on their way to another loop */
     lk_addr local, remote;
     uint64_t key;
     lk_timer timer; /* gone unless the engine answers it */
@@ -76,29 +150,28 @@ struct api_serve {
     lk_server *server;
     const lk_env *env;
     lk_loop *loop;
-    lk_sfu *sfu;
-    struct lk_dtls_context *dtls;
+    api_hall halls[API_LOOPS_MAX];
+    size_t hall_count; /* set before any of their threads starts */
+    api_routes *routes; /* NULL with one */
     lk_listener *http[API_SERVE_ADDRESSES_MAX], *tcp[API_SERVE_ADDRESSES_MAX];
-    lk_udp *udp[API_SERVE_ADDRESSES_MAX];
-    lk_addr udp_at[API_SERVE_ADDRESSES_MAX];
+    lk_addr udp_at[API_SERVE_ADDRESSES_MAX]; /* of the sockets of each hall */
     size_t http_count, tcp_count, udp_count;
     lk_server_ports ports;
-    lk_timer clock; /* the engine's deadline */
     lk_list visits, talks, dirty;
-    lk_map conns;  /* conn -> api_visit */
+    lk_map conns;  /* hall and conn -> api_visit */
     lk_map admins; /* tag -> api_visit */
     lk_map flows;  /* key -> api_flow */
     uint64_t last_tag;
     api_rate rates[API_SERVE_RATES];
     uint64_t http_requests, auth_failures, rate_limited;
-    bool stopping;
+    bool stopping, closed;
     bool pumping;
     void (*stopped)(void *ctx); /* told once the last connection is gone while stopping */
     void *stopped_ctx;
     lk_timer stop_timer;
 };
 
-/* Loop thread. Opens sockets and the engine; on failure everything is closed again and *why says what. */
+/* Thread of the front, as all that follows. Opens sockets and the first hall; on failure everything is closed again and *why says what. */
 lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why);
 /* Farewells; stopped is called when all have gone, or after 2 s. Then api_serve_close. */
 void api_serve_stop(api_serve *s, lk_usec now, void (*stopped)(void *ctx), void *ctx);
@@ -110,7 +183,50 @@ void api_serve_drain(api_serve *s, lk_usec now);
 void api_visit_touch(api_visit *v);    /* it is worked on before the pump ends */
 void api_visit_upgraded(api_visit *v); /* it is a WebSocket now */
 
+LK_NODISCARD lk_err api_visit_enter(api_visit *v, api_hall *h, uint32_t conn); /* NOMEM, FULL */
+void api_visit_left(api_visit *v, lk_usec now); /* its hall is told, if it is in one */
+void api_serve_signal(api_serve *s, const api_hall *h, uint32_t conn, lk_bytes message);
+void api_serve_signal_close(api_serve *s, lk_usec now, const api_hall *h, uint32_t conn, uint16_t code);
+void api_serve_admin_done(api_serve *s, lk_usec now, const lk_sfu_event *ev);
+void api_serve_flow_send(api_serve *s, lk_usec now, const lk_datagram *d);
+void api_serve_lost(api_serve *s, const api_hall *h); /* whoever waits for this hall waits in vain */
+/* Of the ICE-TCP port. */
+api_flow *api_serve_flow(api_serve *s, const lk_addr *local, const lk_addr *remote);
+void api_serve_signal_taken(api_serve *s, const api_hall *h, uint32_t conn, size_t bytes); /* they are no longer on their way */
+api_visit *api_serve_answered(api_serve *s, uint64_t tag); /* it waits no longer; NULL: it has gone */
+lk_err api_serve_cannot(lk_error *why, lk_err err, const char *what, const lk_addr *at);
+
+/* Halls (api_server_hall.c). On the loop of the hall unless said otherwise. */
+lk_err api_hall_open_sockets(api_hall *h, lk_error *why); /* hall 0 first: it finds the addresses and the port */
+lk_err api_hall_open_engine(api_hall *h, lk_usec now, lk_error *why);
+void api_hall_close(api_hall *h);                              /* of its rooms nobody is told */
+void api_hall_free(api_hall *h);                               /* any thread, after all loops have ended */
+void api_hall_drain(api_hall *h, lk_usec now);
+void api_hall_arm(api_hall *h);
+void api_hall_stop(api_hall *h, lk_usec now);
+/* By name of the room; any thread. */
+api_hall *api_hall_of_room(api_serve *s, lk_str room);
+/* By the ufrag a check of connectivity names; NULL: none. Any thread. */
+api_hall *api_hall_of_check(api_serve *s, const uint8_t *data, size_t len);
+
+/* The front's calls into a hall of another loop. What comes of them arrives at the functions above and these: */
+LK_NODISCARD lk_err api_hall_join(api_hall *h, api_visit *v, const lk_sfu_join *join, bool validate);
+LK_NODISCARD lk_err api_hall_signal(api_hall *h, api_visit *v, bool binary, lk_bytes message);
+LK_NODISCARD lk_err api_hall_admin(api_hall *h, uint64_t tag, lk_sfu_method method, lk_str token, lk_bytes request);
+void api_hall_admin_forget(api_hall *h, uint64_t tag);
+LK_NODISCARD lk_err api_hall_ask_stats(api_hall *h, uint64_t tag);
+void api_hall_left(api_hall *h, api_note *farewell, uint32_t conn);
+void api_hall_input(api_hall *h, api_flow *f, lk_bytes frame);
+void api_hall_flow_closed(api_hall *h, const api_flow *f);
+void api_note_release(api_note *n); /* NULL ok */
+
 /* HTTP (api_server_http.c) */
+void api_visit_entered(api_visit *v, lk_usec now, api_hall *h, uint32_t conn, api_note *farewell);
+void api_visit_refused(api_visit *v, lk_usec now, const lk_sfu_refusal *why); /* status 200: it would be let in */
+void api_stats_add(lk_sfu_stats *sum, const lk_sfu_stats *more);
+void api_visit_forget(api_visit *v);   /* nobody waits for the answer any more */
+void api_visit_gathered(api_visit *v); /* what it had of an answer */
+void api_visit_stats(api_visit *v, lk_usec now, const lk_sfu_stats *st, uint64_t passed, uint64_t dropped);
 void api_visit_request(api_visit *v, lk_usec now, const lk_ws_request *r);
 void api_visit_admin_done(api_visit *v, lk_usec now, const lk_sfu_event *ev);
 /* Whether one more of its kind is too many for this second. */

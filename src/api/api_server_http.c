@@ -86,33 +86,63 @@ static const char *authorize(api_visit *v, const lk_ws_request *r, lk_arena *are
 
 /* ---- joins -------------------------------------------------------------------------------------------------------------- */
 
-static void enter(api_visit *v, lk_usec now, const lk_sfu_join *join)
+void api_visit_refused(api_visit *v, lk_usec now, const lk_sfu_refusal *why) { answer(v, now, why->status, TEXT_TYPE, why->text); }
+
+void api_visit_entered(api_visit *v, lk_usec now, api_hall *h, uint32_t conn, api_note *farewell)
 {
-    api_serve *s = v->serve;
-    lk_sfu_refusal why;
-    uint32_t conn;
-    if (lk_sfu_accept(s->sfu, now, join, &conn, &why) != LK_OK) {
-        answer(v, now, why.status, TEXT_TYPE, why.text);
-        return;
+    lk_err err = api_visit_enter(v, h, conn);
+    v->farewell = farewell;
+    if (err == LK_OK && (err = lk_ws_server_upgrade(v->http, now)) != LK_OK) {
+        api_visit_left(v, now);
+    } else if (err != LK_OK) {
+        v->farewell = NULL;
+        if (farewell)
+            api_hall_left(h, farewell, conn);
+        else
+            lk_sfu_signal_closed(h->sfu, now, conn);
     }
-    lk_err err = lk_map_put(&s->conns, conn, v);
-    if (err == LK_OK)
-        err = lk_ws_server_upgrade(v->http, now);
-    if (err != LK_OK) {
-        (void)lk_map_take(&s->conns, conn);
-        lk_sfu_signal_closed(s->sfu, now, conn);
+    if (err != LK_OK)
+        answer(v, now, 503, TEXT_TYPE, "no memory");
+    else
+        api_visit_upgraded(v);
+}
+
+/* It waits for an answer of this hall, or of all (NULL). */
+static lk_err wait_for(api_visit *v, api_hall *h)
+{
+    lk_err err = lk_map_put(&v->serve->admins, ++v->serve->last_tag, v);
+    if (err != LK_OK)
+        return err;
+    v->admin_tag = v->serve->last_tag;
+    v->hall = h;
+    return LK_OK;
+}
+
+static void enter(api_visit *v, lk_usec now, const lk_sfu_join *join, bool validate)
+{
+    char room[LK_SFU_NAME_MAX + 1];
+    api_serve *s = v->serve;
+    api_hall *h = s->hall_count > 1 ? api_hall_of_room(s, lk_sfu_join_room(join, room)) : &s->halls[0];
+    lk_sfu_refusal why = {200, "success"};
+    uint32_t conn = 0;
+    if (h->index > 0) {
+        if (wait_for(v, h) == LK_OK && api_hall_join(h, v, join, validate) == LK_OK)
+            return;
+        (void)api_serve_answered(s, v->admin_tag);
         answer(v, now, 503, TEXT_TYPE, "no memory");
         return;
     }
-    v->conn = conn;
-    api_visit_upgraded(v);
+    lk_err err = validate ? lk_sfu_validate(h->sfu, now, join, &why) : lk_sfu_accept(h->sfu, now, join, &conn, &why);
+    if (err != LK_OK || validate)
+        api_visit_refused(v, now, &why);
+    else
+        api_visit_entered(v, now, h, conn, NULL);
 }
 
 static void serve_join(api_visit *v, lk_usec now, const lk_ws_request *r, bool v1, bool validate)
 {
     api_serve *s = v->serve;
     char address[LK_ADDR_TEXT_MAX];
-    lk_sfu_refusal why;
     lk_arena arena;
     lk_token token;
     lk_str text = {0};
@@ -135,12 +165,7 @@ static void serve_join(api_visit *v, lk_usec now, const lk_ws_request *r, bool v
     } else {
         (void)lk_str_copy(copy, text.len + 1, text);
         const lk_sfu_join join = {.token = &token, .token_text = copy, .v1 = v1, .query = r->query, .address = lk_addr_ip_text(&v->remote, address)};
-        if (!validate)
-            enter(v, now, &join);
-        else if (lk_sfu_validate(s->sfu, now, &join, &why) == LK_OK)
-            answer(v, now, 200, TEXT_TYPE, "success");
-        else
-            answer(v, now, why.status, TEXT_TYPE, why.text);
+        enter(v, now, &join, validate);
     }
     lk_arena_deinit(&arena);
 }
@@ -213,6 +238,58 @@ static lk_err request_bytes(const api_visit *v, const lk_ws_request *r, lk_arena
     return err == LK_OK ? lk_pbuf_pack(m, arena, out) : err;
 }
 
+/* ---- answers of all halls together ---- */
+
+static lk_err gather(api_visit *v)
+{
+    v->gather = (api_gather *)lk_alloc0(v->serve->env, sizeof *v->gather);
+    if (!v->gather)
+        return LK_ERR_NOMEM;
+    v->gather->left = v->serve->hall_count;
+    lk_text_init(&v->gather->bytes, v->serve->env, ADMIN_ARENA_BYTES);
+    return wait_for(v, NULL);
+}
+
+void api_visit_gathered(api_visit *v)
+{
+    if (!v->gather)
+        return;
+    lk_text_deinit(&v->gather->bytes);
+    lk_release(v->serve->env, v->gather, sizeof *v->gather);
+    v->gather = NULL;
+}
+
+void api_visit_forget(api_visit *v)
+{
+    api_serve *s = v->serve;
+    uint64_t tag = v->admin_tag;
+    (void)lk_map_take(&s->admins, tag);
+    v->admin_tag = 0;
+    for (size_t i = 0; i < s->hall_count; i++) {
+        if (v->hall && v->hall != &s->halls[i])
+            continue;
+        if (i == 0)
+            lk_sfu_admin_forget(s->halls[i].sfu, tag);
+        else
+            api_hall_admin_forget(&s->halls[i], tag);
+    }
+}
+
+/* The hall of the room, or all of them where none is named. */
+static lk_err ask(api_visit *v, lk_usec now, const lk_token *token, lk_str token_text, lk_bytes request)
+{
+    api_serve *s = v->serve;
+    bool all = v->method == LK_SFU_LIST_ROOMS && s->hall_count > 1;
+    api_hall *h = s->hall_count > 1 ? api_hall_of_room(s, lk_sfu_admin_room(v->method, request)) : &s->halls[0];
+    lk_err err = all ? gather(v) : wait_for(v, h);
+    for (size_t i = 1; i < s->hall_count && err == LK_OK; i++)
+        if (all || h->index == i)
+            err = api_hall_admin(&s->halls[i], v->admin_tag, v->method, token_text, request);
+    if (err == LK_OK && (all || h->index == 0))
+        lk_sfu_admin(s->halls[0].sfu, now, v->admin_tag, v->method, token, request);
+    return err;
+}
+
 static void serve_method(api_visit *v, lk_usec now, const lk_ws_request *r)
 {
     api_serve *s = v->serve;
@@ -232,11 +309,10 @@ static void serve_method(api_visit *v, lk_usec now, const lk_ws_request *r)
         answer_twirp(v, now, "unauthenticated", r->authorization.len ? fault : "permissions denied");
     } else if (request_bytes(v, r, &arena, &request) != LK_OK) {
         answer_twirp(v, now, "malformed", "the json request could not be decoded");
-    } else if (lk_map_put(&s->admins, ++s->last_tag, v) != LK_OK) {
+    } else if (ask(v, now, &token, text, request) != LK_OK) {
+        (void)api_serve_answered(s, v->admin_tag);
+        api_visit_gathered(v);
         answer_twirp(v, now, "unavailable", "no memory");
-    } else {
-        v->admin_tag = s->last_tag;
-        lk_sfu_admin(s->sfu, now, v->admin_tag, v->method, &token, request);
     }
     lk_arena_deinit(&arena);
 }
@@ -273,40 +349,69 @@ void api_visit_admin_done(api_visit *v, lk_usec now, const lk_sfu_event *ev)
     lk_arena arena;
     ProtobufCMessage *m;
     lk_text t;
-    v->admin_tag = 0;
-    api_visit_touch(v);
-    if (ev->twirp) {
-        answer_twirp(v, now, ev->twirp, ev->text ? ev->text : "");
+    lk_bytes bytes = ev->bytes;
+    if (v->gather && !ev->twirp) {
+        lk_text_put(&v->gather->bytes, (const char *)ev->bytes.data, ev->bytes.len);
+        if (--v->gather->left > 0)
+            return;
+        bytes = (lk_bytes){(const uint8_t *)lk_text_cstr(&v->gather->bytes), v->gather->bytes.len};
+    }
+    (void)api_serve_answered(v->serve, ev->tag);
+    if (ev->twirp || (v->gather && v->gather->bytes.bad)) {
+        answer_twirp(v, now, ev->twirp ? ev->twirp : "unavailable", ev->text ? ev->text : "");
+        api_visit_gathered(v);
         return;
     }
     if (!v->json) {
-        lk_ws_server_respond(v->http, now, 200, PROTOBUF_TYPE, ev->bytes.data, ev->bytes.len);
+        lk_ws_server_respond(v->http, now, 200, PROTOBUF_TYPE, bytes.data, bytes.len);
+        api_visit_gathered(v);
         return;
     }
     lk_arena_init(&arena, v->serve->env, ADMIN_ARENA_BYTES);
     lk_text_init(&t, v->serve->env, ADMIN_ARENA_BYTES);
-    if (lk_pbuf_unpack_raw(methods[v->method].response, &arena, ev->bytes, &m) == LK_OK)
+    if (lk_pbuf_unpack_raw(methods[v->method].response, &arena, bytes, &m) == LK_OK)
         lk_pbuf_to_json(&t, m);
     else
         t.bad = true;
     answer_text(v, now, &t, JSON_TYPE);
     lk_text_deinit(&t);
     lk_arena_deinit(&arena);
+    api_visit_gathered(v);
 }
 
 /* ---- counters ----------------------------------------------------------------------------------------------------------- */
 
-static void serve_metrics(api_visit *v, lk_usec now, const lk_ws_request *r)
+void api_stats_add(lk_sfu_stats *sum, const lk_sfu_stats *more)
 {
-    api_serve *s = v->serve;
-    lk_sfu_stats st;
+    sum->rooms += more->rooms;
+    sum->participants += more->participants;
+    sum->tracks_published += more->tracks_published;
+    sum->tracks_subscribed += more->tracks_subscribed;
+    sum->connections += more->connections;
+    sum->joins += more->joins;
+    sum->resumes += more->resumes;
+    sum->joins_refused += more->joins_refused;
+    sum->leaves += more->leaves;
+    sum->rooms_created += more->rooms_created;
+    sum->signal_in += more->signal_in;
+    sum->signal_out += more->signal_out;
+    sum->signal_garbage += more->signal_garbage;
+    sum->packets_in += more->packets_in;
+    sum->packets_out += more->packets_out;
+    sum->bytes_in += more->bytes_in;
+    sum->bytes_out += more->bytes_out;
+    sum->packets_stray += more->packets_stray;
+    sum->data_in += more->data_in;
+    sum->data_out += more->data_out;
+    sum->data_dropped += more->data_dropped;
+    sum->denied += more->denied;
+}
+
+static void answer_metrics(api_visit *v, lk_usec now, const api_gather *g)
+{
+    const api_serve *s = v->serve;
+    const lk_sfu_stats st = g->stats;
     lk_text t;
-    LK_UNUSED(r);
-    if (!lk_addr_is_loopback(&v->remote)) { /* they say who is there: for this machine alone */
-        answer(v, now, 404, TEXT_TYPE, "not found");
-        return;
-    }
-    lk_sfu_get_stats(s->sfu, &st);
     const struct {
         const char *name, *type, *help;
         uint64_t value;
@@ -333,6 +438,9 @@ static void serve_metrics(api_visit *v, lk_usec now, const lk_ws_request *r)
         {"livekit_data_in_total", "counter", "Messages of data channels from clients.", st.data_in},
         {"livekit_data_out_total", "counter", "Messages of data channels to clients.", st.data_out},
         {"livekit_data_dropped_total", "counter", "Messages of data channels that were dropped.", st.data_dropped},
+        {"livekit_loop_total", "gauge", "Loops that carry rooms.", s->hall_count},
+        {"livekit_packet_passed_total", "counter", "Datagrams handed from one loop to another.", g->passed},
+        {"livekit_packet_passed_dropped_total", "counter", "Packets there was no room for between two loops.", g->dropped},
         {"livekit_http_request_total", "counter", "HTTP requests.", s->http_requests},
         {"livekit_auth_failure_total", "counter", "Requests whose token was refused.", s->auth_failures},
         {"livekit_rate_limited_total", "counter", "Requests refused because their address asked too often.", s->rate_limited},
@@ -347,6 +455,41 @@ static void serve_metrics(api_visit *v, lk_usec now, const lk_ws_request *r)
     }
     answer_text(v, now, &t, METRICS_TYPE);
     lk_text_deinit(&t);
+}
+
+void api_visit_stats(api_visit *v, lk_usec now, const lk_sfu_stats *st, uint64_t passed, uint64_t dropped)
+{
+    api_gather *g = v->gather;
+    api_stats_add(&g->stats, st);
+    g->passed += passed;
+    g->dropped += dropped;
+    if (--g->left > 0)
+        return;
+    (void)api_serve_answered(v->serve, v->admin_tag);
+    answer_metrics(v, now, g);
+    api_visit_gathered(v);
+}
+
+static void serve_metrics(api_visit *v, lk_usec now, const lk_ws_request *r)
+{
+    api_serve *s = v->serve;
+    lk_sfu_stats st;
+    LK_UNUSED(r);
+    if (!lk_addr_is_loopback(&v->remote)) { /* they say who is there: for this machine alone */
+        answer(v, now, 404, TEXT_TYPE, "not found");
+        return;
+    }
+    lk_err err = gather(v);
+    for (size_t i = 1; i < s->hall_count && err == LK_OK; i++)
+        err = api_hall_ask_stats(&s->halls[i], v->admin_tag);
+    if (err != LK_OK) {
+        (void)api_serve_answered(s, v->admin_tag);
+        api_visit_gathered(v);
+        answer(v, now, 503, TEXT_TYPE, "no memory");
+        return;
+    }
+    lk_sfu_get_stats(s->halls[0].sfu, &st);
+    api_visit_stats(v, now, &st, s->halls[0].passed, s->halls[0].dropped);
 }
 
 static void serve_health(api_visit *v, lk_usec now, const lk_ws_request *r)

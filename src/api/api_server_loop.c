@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sockets of the server: connections, flows, datagrams, and the engine between them. Loop thread. */
 #include "api/api_server.h"
-#include "dtls/dtls.h"
 #include "ws/url.h"
 
 #define FLOW_PATIENCE_USEC LK_SEC(15) /* a flow that the engine has answered nothing is nobody's */
@@ -17,14 +16,10 @@ static void visit_end(api_visit *v, lk_usec now)
         lk_list_remove(&s->dirty, &v->dirty_link);
     lk_list_remove(v->upgraded ? &s->talks : &s->visits, &v->link);
     (void)!lk_timer_set(s->loop, &v->timer, LK_NEVER);
-    if (v->conn) {
-        (void)lk_map_take(&s->conns, v->conn);
-        lk_sfu_signal_closed(s->sfu, now, v->conn);
-    }
-    if (v->admin_tag) {
-        (void)lk_map_take(&s->admins, v->admin_tag);
-        lk_sfu_admin_forget(s->sfu, v->admin_tag);
-    }
+    api_visit_left(v, now);
+    if (v->admin_tag)
+        api_visit_forget(v);
+    api_visit_gathered(v);
     while (!v->broken && lk_ws_server_poll_tx(v->http, &last))
         v->broken = lk_stream_write(v->stream, last.data, last.len) != LK_OK;
     lk_stream_close(v->stream);
@@ -39,6 +34,14 @@ void api_visit_touch(api_visit *v)
     if (!v->dirty)
         lk_list_push(&v->serve->dirty, &v->dirty_link);
     v->dirty = true;
+}
+
+static void visit_signal(api_visit *v, lk_usec now, bool binary, lk_bytes message)
+{
+    if (v->hall->index == 0)
+        lk_sfu_signal(v->hall->sfu, now, v->conn, binary, message);
+    else if (api_hall_signal(v->hall, v, binary, message) != LK_OK)
+        v->broken = true; /* it says more than its loop can take */
 }
 
 /* Takes what the connection has to say, writes what it has to be told. Whoever calls it does not use v after. */
@@ -57,7 +60,7 @@ static void visit_work(api_visit *v, lk_usec now)
         else if (e.type == LK_WS_SERVER_EV_CLOSED)
             over = true;
         else if (v->conn)
-            lk_sfu_signal(s->sfu, now, v->conn, e.binary, e.data);
+            visit_signal(v, now, e.binary, e.data);
         api_serve_pump(s, now);
     }
     v->working = false;
@@ -159,14 +162,31 @@ static uint64_t flow_key(const lk_addr *local, const lk_addr *remote)
     return h;
 }
 
+static void flow_leave_hall(api_flow *f, lk_usec now)
+{
+    if (f->hall->index == 0)
+        lk_sfu_flow_closed(f->hall->sfu, now, &f->local, &f->remote);
+    else
+        api_hall_flow_closed(f->hall, f);
+}
+
 static void flow_end(api_flow *f, lk_usec now)
 {
     api_serve *s = f->serve;
     (void)lk_map_take(&s->flows, f->key);
     (void)!lk_timer_set(s->loop, &f->timer, LK_NEVER);
-    lk_sfu_flow_closed(s->sfu, now, &f->local, &f->remote);
+    flow_leave_hall(f, now);
     lk_stream_close(f->stream);
     lk_release(s->env, f, sizeof *f);
+}
+
+static void flow_find_hall(api_flow *f, lk_usec now, lk_bytes frame)
+{
+    api_hall *h = api_hall_of_check(f->serve, frame.data, frame.len);
+    if (!h || h == f->hall)
+        return;
+    flow_leave_hall(f, now);
+    f->hall = h;
 }
 
 static void on_flow_data(void *ctx, lk_usec now, const uint8_t *data, size_t len)
@@ -176,8 +196,14 @@ static void on_flow_data(void *ctx, lk_usec now, const uint8_t *data, size_t len
     lk_bytes in = {data, len}, frame;
     lk_err err;
     while ((err = lk_frame_read(&f->reader, &in, &frame)) == LK_OK) {
-        lk_sfu_input(s->sfu, now, &(lk_sfu_packet){.d = {f->local, f->remote, frame.data, frame.len}, .tcp = true});
-        api_serve_drain(s, now);
+        if (!f->answered) /* until then it may turn to another */
+            flow_find_hall(f, now, frame);
+        if (f->hall->index == 0) {
+            lk_sfu_input(f->hall->sfu, now, &(lk_sfu_packet){.d = {f->local, f->remote, frame.data, frame.len}, .tcp = true});
+            api_serve_drain(s, now);
+        } else {
+            api_hall_input(f->hall, f, frame);
+        }
     }
     if (err == LK_ERR_WIRE || f->broken)
         flow_end(f, now);
@@ -215,6 +241,8 @@ static void on_flow(void *ctx, lk_usec now, lk_stream *stream, const lk_addr *lo
         return;
     }
     f->serve = s;
+    f->hall = &s->halls[0];
+    f->id = ++s->last_tag;
     f->stream = stream;
     f->local = *local;
     f->remote = *remote;
@@ -225,10 +253,15 @@ static void on_flow(void *ctx, lk_usec now, lk_stream *stream, const lk_addr *lo
         flow_end(f, now);
 }
 
-static void flow_send(api_serve *s, lk_usec now, const lk_datagram *d)
+api_flow *api_serve_flow(api_serve *s, const lk_addr *local, const lk_addr *remote)
+{
+    return (api_flow *)lk_map_get(&s->flows, flow_key(local, remote));
+}
+
+void api_serve_flow_send(api_serve *s, lk_usec now, const lk_datagram *d)
 {
     uint8_t framed[2 + LK_FRAME_MAX];
-    api_flow *f = (api_flow *)lk_map_get(&s->flows, flow_key(&d->local, &d->remote));
+    api_flow *f = api_serve_flow(s, &d->local, &d->remote);
     if (!f || f->broken || d->len > LK_FRAME_MAX)
         return;
     f->answered = true;
@@ -240,80 +273,94 @@ static void flow_send(api_serve *s, lk_usec now, const lk_datagram *d)
     (void)!lk_timer_set(s->loop, &f->timer, now);
 }
 
-/* ---- datagrams ------------------------------------------------------------------------------------------------------ */
+/* ---- what a hall says --------------------------------------------------------------------------------------------------- */
 
-static void on_datagram(void *ctx, lk_usec now, const lk_datagram *d)
+static uint64_t conn_key(const api_hall *h, uint32_t conn) { return (uint64_t)h->index << 32 | conn; }
+
+void api_serve_signal(api_serve *s, const api_hall *h, uint32_t conn, lk_bytes message)
 {
-    lk_sfu_input(((api_serve *)ctx)->sfu, now, &(lk_sfu_packet){.d = *d});
-}
-
-static void on_datagrams(void *ctx, lk_usec now) { api_serve_pump((api_serve *)ctx, now); }
-
-static lk_udp *socket_of(const api_serve *s, const lk_addr *local)
-{
-    for (size_t i = 0; i < s->udp_count; i++)
-        if (lk_addr_ip_eq(&s->udp_at[i], local))
-            return s->udp[i];
-    return NULL;
-}
-
-/* Neighbours that leave through one socket are handed over together. */
-static void send_packets(api_serve *s, lk_usec now)
-{
-    lk_sfu_packet p[API_SERVE_TX_BATCH];
-    lk_datagram batch[API_SERVE_TX_BATCH];
-    for (size_t n; (n = lk_sfu_poll_tx(s->sfu, now, p, LK_LEN(p))) > 0;) {
-        size_t count = 0;
-        lk_udp *from = NULL;
-        for (size_t i = 0; i < n; i++) {
-            if (p[i].tcp) {
-                flow_send(s, now, &p[i].d);
-                continue;
-            }
-            lk_udp *u = count && lk_addr_ip_eq(&p[i].d.local, &batch[count - 1].local) ? from : socket_of(s, &p[i].d.local);
-            if (count && u != from) {
-                lk_udp_send_batch(from, batch, count);
-                count = 0;
-            }
-            from = u;
-            if (u)
-                batch[count++] = p[i].d;
-        }
-        if (count)
-            lk_udp_send_batch(from, batch, count);
-    }
-}
-
-/* ---- the engine ------------------------------------------------------------------------------------------------------ */
-
-static void on_event(api_serve *s, lk_usec now, const lk_sfu_event *ev)
-{
-    if (ev->kind == LK_SFU_EV_ADMIN_DONE) {
-        api_visit *v = (api_visit *)lk_map_take(&s->admins, ev->tag);
-        if (v)
-            api_visit_admin_done(v, now, ev);
-        return;
-    }
-    api_visit *v = (api_visit *)lk_map_get(&s->conns, ev->conn);
+    api_visit *v = (api_visit *)lk_map_get(&s->conns, conn_key(h, conn));
     if (!v)
         return;
-    if (ev->kind == LK_SFU_EV_SIGNAL_SEND) {
-        v->broken |= lk_ws_server_send(v->http, true, ev->bytes.data, ev->bytes.len) == LK_ERR_NOMEM;
-    } else {
-        (void)lk_map_take(&s->conns, ev->conn);
-        v->conn = 0;
-        lk_ws_server_close(v->http, now, ev->close_code);
-    }
+    v->broken |= lk_ws_server_send(v->http, true, message.data, message.len) == LK_ERR_NOMEM;
     api_visit_touch(v);
 }
 
-void api_serve_drain(api_serve *s, lk_usec now)
+void api_serve_signal_close(api_serve *s, lk_usec now, const api_hall *h, uint32_t conn, uint16_t code)
 {
-    lk_sfu_event ev;
-    while (lk_sfu_poll_event(s->sfu, &ev))
-        on_event(s, now, &ev);
-    send_packets(s, now);
+    api_visit *v = (api_visit *)lk_map_take(&s->conns, conn_key(h, conn));
+    if (!v)
+        return;
+    v->conn = 0;
+    api_note_release(v->farewell);
+    v->farewell = NULL;
+    lk_ws_server_close(v->http, now, code);
+    api_visit_touch(v);
 }
+
+void api_serve_signal_taken(api_serve *s, const api_hall *h, uint32_t conn, size_t bytes)
+{
+    api_visit *v = (api_visit *)lk_map_get(&s->conns, conn_key(h, conn));
+    if (v)
+        v->pending -= bytes;
+}
+
+void api_serve_admin_done(api_serve *s, lk_usec now, const lk_sfu_event *ev)
+{
+    api_visit *v = (api_visit *)lk_map_get(&s->admins, ev->tag);
+    if (v)
+        api_visit_admin_done(v, now, ev);
+}
+
+api_visit *api_serve_answered(api_serve *s, uint64_t tag)
+{
+    api_visit *v = tag ? (api_visit *)lk_map_take(&s->admins, tag) : NULL;
+    if (!v)
+        return NULL;
+    v->admin_tag = 0;
+    api_visit_touch(v);
+    return v;
+}
+
+void api_serve_lost(api_serve *s, const api_hall *h)
+{
+    lk_list *lists[] = {&s->visits, &s->talks};
+    for (size_t i = 0; i < LK_LEN(lists); i++)
+        LK_LIST_EACH(lists[i], it) {
+            api_visit *v = LK_CONTAINER(it, api_visit, link);
+            if (v->hall != h && !v->gather)
+                continue;
+            v->broken = true;
+            api_visit_touch(v);
+        }
+}
+
+lk_err api_visit_enter(api_visit *v, api_hall *h, uint32_t conn)
+{
+    lk_err err = lk_map_put(&v->serve->conns, conn_key(h, conn), v);
+    if (err != LK_OK)
+        return err;
+    v->hall = h;
+    v->conn = conn;
+    return LK_OK;
+}
+
+void api_visit_left(api_visit *v, lk_usec now)
+{
+    if (!v->conn)
+        return;
+    (void)lk_map_take(&v->serve->conns, conn_key(v->hall, v->conn));
+    if (v->hall->index == 0)
+        lk_sfu_signal_closed(v->hall->sfu, now, v->conn);
+    else
+        api_hall_left(v->hall, v->farewell, v->conn);
+    v->farewell = NULL;
+    v->conn = 0;
+}
+
+/* ---- the turn ---------------------------------------------------------------------------------------------------------- */
+
+void api_serve_drain(api_serve *s, lk_usec now) { api_hall_drain(&s->halls[0], now); }
 
 void api_serve_pump(api_serve *s, lk_usec now)
 {
@@ -331,19 +378,12 @@ void api_serve_pump(api_serve *s, lk_usec now)
         api_serve_drain(s, now);
     }
     s->pumping = false;
-    (void)!lk_timer_set(s->loop, &s->clock, lk_sfu_deadline(s->sfu));
-}
-
-static void on_clock(lk_timer *t, lk_usec now)
-{
-    api_serve *s = LK_CONTAINER(t, api_serve, clock);
-    lk_sfu_tick(s->sfu, now);
-    api_serve_pump(s, now);
+    api_hall_arm(&s->halls[0]);
 }
 
 /* ---- opening -------------------------------------------------------------------------------------------------------- */
 
-static lk_err cannot(lk_error *why, lk_err err, const char *what, const lk_addr *at)
+lk_err api_serve_cannot(lk_error *why, lk_err err, const char *what, const lk_addr *at)
 {
     char place[LK_ADDR_TEXT_MAX];
     const char *reason = err == LK_ERR_STATE ? ": the port is in use" : err == LK_ERR_DENIED ? ": not permitted" :
@@ -364,30 +404,11 @@ static lk_err open_http(api_serve *s, lk_error *why)
         if (err == LK_ERR_NETWORK && server->http_by_default && i > 0)
             continue;
         if (err != LK_OK)
-            return cannot(why, err, " (TCP, signalling)", &at);
+            return api_serve_cannot(why, err, " (TCP, signalling)", &at);
         s->http_count++;
         s->ports.http = bound.port;
     }
     return LK_OK;
-}
-
-static lk_err open_udp(api_serve *s, lk_error *why)
-{
-    lk_addr all[API_SERVE_ADDRESSES_MAX];
-    size_t n = lk_net_addresses(all, LK_LEN(all), true);
-    for (size_t i = 0; i < n; i++) {
-        all[i].port = s->ports.udp ? s->ports.udp : (uint16_t)s->server->options.udp_port;
-        lk_err err = lk_udp_open(&s->udp[s->udp_count], s->loop, &all[i], on_datagram, on_datagrams, s, &s->udp_at[s->udp_count]);
-        if (err == LK_ERR_NETWORK)
-            continue; /* an address that is not ready yet, or has just gone */
-        if (err != LK_OK)
-            return cannot(why, err, " (UDP, media)", &all[i]);
-        s->ports.udp = s->udp_at[s->udp_count++].port;
-    }
-    if (s->udp_count > 0)
-        return LK_OK;
-    lk_error_set(why, LK_ERR_NETWORK, "this machine has no address to receive media on", (const char *)NULL);
-    return LK_ERR_NETWORK;
 }
 
 static lk_err open_tcp(api_serve *s, lk_error *why)
@@ -401,51 +422,11 @@ static lk_err open_tcp(api_serve *s, lk_error *why)
         if (err == LK_ERR_NETWORK)
             continue;
         if (err != LK_OK)
-            return cannot(why, err, " (TCP, media)", &at);
+            return api_serve_cannot(why, err, " (TCP, media)", &at);
         s->tcp_count++;
         s->ports.tcp = bound.port;
     }
     return LK_OK;
-}
-
-/* What clients are told: node_ip in place of the interfaces; loopback where asked for, or where there is nothing else. */
-static size_t candidates(const api_serve *s, lk_addr out[API_SERVE_ADDRESSES_MAX], uint16_t port)
-{
-    const lk_server *server = s->server;
-    size_t n = 0;
-    if (server->node_ip.family)
-        out[n++] = server->node_ip;
-    for (int loopback = 0; loopback < 2; loopback++) {
-        if (loopback && n > 0 && !server->options.loopback_candidates)
-            break;
-        for (size_t i = 0; i < s->udp_count && n < API_SERVE_ADDRESSES_MAX; i++) {
-            bool is_loopback = lk_addr_is_loopback(&s->udp_at[i]);
-            if (is_loopback == (loopback == 1) && (is_loopback || !server->node_ip.family) && !(n && lk_addr_ip_eq(&out[0], &s->udp_at[i])))
-                out[n++] = s->udp_at[i];
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        out[i].port = port;
-    return n;
-}
-
-static lk_err open_engine(api_serve *s, lk_usec now, lk_error *why)
-{
-    const lk_server *server = s->server;
-    const lk_server_options *o = &server->options;
-    lk_sfu_config c = {.unix_usec = lk_clock_unix_usec(), .loop = 'a', .key = server->keys[0].key, .secret = server->keys[0].secret,
-                       .no_auto_create = o->no_auto_create, .remote_unmute = o->remote_unmute, .empty_timeout_sec = o->empty_timeout_sec,
-                       .departure_timeout_sec = o->departure_timeout_sec, .max_participants = o->max_participants,
-                       .limits = {.rooms = o->max_rooms, .joins_per_sec = 4 * o->joins_per_sec}};
-    lk_err err = lk_dtls_context_new(&s->dtls, s->env);
-    c.dtls = s->dtls;
-    c.udp_count = candidates(s, c.udp, s->ports.udp);
-    c.tcp_count = s->tcp_count ? candidates(s, c.tcp, s->ports.tcp) : 0;
-    if (err == LK_OK)
-        err = lk_sfu_new(&s->sfu, s->env, &c, now);
-    if (err != LK_OK)
-        lk_error_set(why, err, "the engine cannot be made: ", lk_err_text(err), (const char *)NULL);
-    return err;
 }
 
 static void on_stop_timer(lk_timer *t, lk_usec now)
@@ -463,15 +444,14 @@ lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why)
     lk_map_init(&s->conns, s->env, s->server->options.max_connections);
     lk_map_init(&s->admins, s->env, s->server->options.max_connections);
     lk_map_init(&s->flows, s->env, API_SERVE_FLOWS_MAX);
-    lk_timer_init(&s->clock, on_clock);
     lk_timer_init(&s->stop_timer, on_stop_timer);
     lk_err err = open_http(s, why);
     if (err == LK_OK)
-        err = open_udp(s, why);
+        err = api_hall_open_sockets(&s->halls[0], why);
     if (err == LK_OK)
         err = open_tcp(s, why);
     if (err == LK_OK)
-        err = open_engine(s, now, why);
+        err = api_hall_open_engine(&s->halls[0], now, why);
     if (err != LK_OK)
         api_serve_close(s);
     else
@@ -502,7 +482,8 @@ void api_serve_stop(api_serve *s, lk_usec now, void (*stopped)(void *ctx), void 
             lk_ws_server_close(v->http, now, 1001);
         api_visit_touch(v);
     }
-    lk_sfu_stop(s->sfu, now);
+    for (size_t i = 0; i < s->hall_count; i++)
+        api_hall_stop(&s->halls[i], now);
     api_serve_pump(s, now);
     bool gone = s->visits.count + s->talks.count == 0;
     if (lk_timer_set(s->loop, &s->stop_timer, gone ? now : now + STOP_USEC) != LK_OK)
@@ -524,14 +505,10 @@ void api_serve_close(api_serve *s)
         flow_end((api_flow *)flow, now);
         at = 0;
     }
-    (void)!lk_timer_set(s->loop, &s->clock, LK_NEVER);
     (void)!lk_timer_set(s->loop, &s->stop_timer, LK_NEVER);
-    for (size_t i = 0; i < s->udp_count; i++)
-        lk_udp_close(s->udp[i]);
-    s->udp_count = 0;
-    lk_sfu_free(s->sfu);
-    lk_dtls_context_free(s->dtls);
+    api_hall_close(&s->halls[0]);
     lk_map_deinit(&s->conns);
     lk_map_deinit(&s->admins);
     lk_map_deinit(&s->flows);
+    s->closed = true;
 }

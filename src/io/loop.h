@@ -71,6 +71,12 @@ void lk_udp_send(lk_udp *u, const lk_addr *remote, const uint8_t *data, size_t l
 /* All of them at once, nothing is copied: d[i].local is not looked at. Runs to one destination of equal size (the last may be
  * shorter) leave as one segmented send where the kernel can. What the kernel refuses is lost, as on the network. */
 void lk_udp_send_batch(lk_udp *u, const lk_datagram *d, size_t count);
+/* Several loops, one port: the first socket is opened as above (and so finds out whether the port is free), lk_udp_share lets
+ * others of this user in beside it, lk_udp_open_shared is one of these. The kernel gives every 5-tuple to one of them, always
+ * the same while none is opened or closed. NETWORK: not on this system. */
+LK_NODISCARD lk_err lk_udp_share(lk_udp *u);
+LK_NODISCARD lk_err lk_udp_open_shared(lk_udp **out, lk_loop *loop, const lk_addr *bind, lk_udp_receive receive,
+                                       lk_udp_batch_end end, void *ctx, lk_addr *bound);
 void lk_udp_close(lk_udp *u); /* NULL ok; no callback after */
 
 /* ---- names ---- */

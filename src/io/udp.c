@@ -74,8 +74,8 @@ static void on_readable(uv_poll_t *p, int status, int events)
         (void)receive_batch(u, &more);
 }
 
-lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_receive receive, lk_udp_batch_end end,
-                   void *ctx, lk_addr *bound)
+static lk_err open_socket(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_receive receive, lk_udp_batch_end end,
+                          void *ctx, lk_addr *bound, bool shared)
 {
     struct sockaddr_storage sa;
     socklen_t len = lk_io_to_sockaddr(bind_to, &sa);
@@ -99,6 +99,8 @@ lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_r
         (void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     if (err == LK_OK && bind_to->family == 6)
         (void)setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (err == LK_OK && shared && setsockopt(u->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+        err = LK_ERR_NETWORK;
     if (err == LK_OK && (bind(u->fd, (struct sockaddr *)&sa, len) != 0 || (len = sizeof sa, getsockname(u->fd, (struct sockaddr *)&sa, &len)) != 0))
         err = lk_io_bind_error(errno);
     if (err == LK_OK && uv_poll_init(&loop->uv, &u->poll, u->fd) != 0)
@@ -116,6 +118,24 @@ lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_r
     *bound = u->local;
     *out = u;
     return LK_OK;
+}
+
+lk_err lk_udp_open(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_receive receive, lk_udp_batch_end end,
+                   void *ctx, lk_addr *bound)
+{
+    return open_socket(out, loop, bind_to, receive, end, ctx, bound, false);
+}
+
+lk_err lk_udp_open_shared(lk_udp **out, lk_loop *loop, const lk_addr *bind_to, lk_udp_receive receive, lk_udp_batch_end end,
+                          void *ctx, lk_addr *bound)
+{
+    return open_socket(out, loop, bind_to, receive, end, ctx, bound, true);
+}
+
+lk_err lk_udp_share(lk_udp *u)
+{
+    int on = 1;
+    return setsockopt(u->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0 ? LK_OK : LK_ERR_NETWORK;
 }
 
 void lk_io_udp_flush(lk_loop *loop)

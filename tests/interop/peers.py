@@ -59,7 +59,7 @@ def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, meta
 class Server:
     """One livekit-server, or one lkc serve, on loopback ports of its own."""
 
-    def __init__(self, address="127.0.0.1", netns=None, ours=None, log_level="debug", wait=True, **rtc):
+    def __init__(self, address="127.0.0.1", netns=None, ours=None, log_level="debug", wait=True, loops=None, **rtc):
         self.ours = os.environ.get("LK_INTEROP_SERVER") == "ours" if ours is None else ours
         self.address, self.port = address, free_port()
         host = f"[{address}]" if ":" in address else address
@@ -70,6 +70,9 @@ class Server:
                     "stun_servers": ["127.0.0.1:9"], **rtc}
         config = {"port": self.port, "bind_addresses": [address], "keys": {KEY: SECRET}, "rtc": settings,
                   "logging": {"level": log_level}, "room": {"auto_create": True}}
+        loops = int(os.environ.get("LK_INTEROP_LOOPS", "1")) if loops is None else loops
+        if self.ours and loops != 1:
+            config["loops"] = loops
         path = pathlib.Path(self.dir.name) / "server.yaml"
         path.write_text(json.dumps(config))  # JSON is YAML
         self.log_path = pathlib.Path(self.dir.name) / "server.log"
