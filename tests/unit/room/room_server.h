@@ -90,9 +90,11 @@ static inline void room_send(room_server *r, const Livekit__SignalResponse *m)
 static inline Livekit__ParticipantInfo *room_person(room_server *r, const char *sid, const char *identity, Livekit__ParticipantInfo__State state)
 {
     Livekit__ParticipantInfo *p = lk_pbuf_new(&livekit__participant_info__descriptor, &r->arena);
-    static Livekit__ParticipantInfo none = LIVEKIT__PARTICIPANT_INFO__INIT;
-    if (!p)
+    static Livekit__ParticipantInfo none;
+    if (!p) {
+        none = (Livekit__ParticipantInfo)LIVEKIT__PARTICIPANT_INFO__INIT; /* somebody may have hung tracks on it */
         return &none;
+    }
     p->sid = (char *)(uintptr_t)sid;
     p->identity = p->name = (char *)(uintptr_t)identity;
     p->has_state = p->has_joined_at = p->has_version = 1;
