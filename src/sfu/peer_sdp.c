@@ -85,6 +85,9 @@ static void take_codecs(const lk_peer *p, lk_peer_sect *s, const lk_sdp_media *m
         if (!lk_str_copy(n->fmtp, sizeof n->fmtp, m->codecs[i].fmtp))
             n->fmtp[0] = 0;
     }
+    /* Where redundancy repairs nothing is asked for again: what the publisher lost is a hole that no resend of ours can fill. */
+    for (size_t i = 0; !up && seen >> LK_HUB_RED & 1 && i < s->codec_count; i++)
+        s->codecs[i].nack = false;
 }
 
 static void move_first(lk_peer_sect *s, size_t from, size_t to)
