@@ -71,7 +71,7 @@ def flood(room, library, count):
         net.up.loss = net.down.loss = 0.15
         net.up.delay_ms = net.down.delay_ms = 25
         got, _ = post(server.url, room, library, library, count, 1000, netns=net.clients, role="flood", receiver_netns=net.server)
-        assert net.up.lost > 10 and net.down.lost > 10
+        assert net.up.lost > 0 and net.down.lost > 0, "the link did nothing"
     assert got["reliable"] == list(range(count)), got
     return count / got["seconds"]
 
