@@ -283,7 +283,9 @@ def tell_media(d):
         d.event("bob", "data_packet_received", start)
     d.callback("alice", "publish_data", local_participant_handle=d.mine["alice"], data_ptr=here, data_len=64, reliable=True,
                destination_identities=["nobody"])
+    start = len(d.lib.events)
     d.callback("alice", "publish_data", local_participant_handle=d.mine["alice"], data_ptr=0, data_len=0, reliable=True)
+    d.event("bob", "data_packet_received", start)
     d.callback("alice", "publish_sip_dtmf", local_participant_handle=d.mine["alice"], code=5, digit="5")
 
     d.part("thresholds of the channels", "alice")
