@@ -40,11 +40,11 @@ STEPS = [
     ("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "-t", "4", "--suite", "oom"]),
     ("allocation ladder of a session", [SIM, "--scenario", "ladder", "--seeds", "10", "--jobs", "2", "--quiet"]),
     ("fuzz", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "fuzz"]),
-    # Side by side what mostly waits for clocks and peers: all of interop is busy for a tenth of its time.
-    [("interop, what is heard and seen", interop("audio", "data", "demo", "layers", "nat", "seed", "stats", "video")),
-     ("interop, ways and refusals", interop("cli", "examples", "faults", "names", "ops", "reach", "room", "ways"))],
+    # Side by side what mostly waits for clocks and peers; alone what is judged by ear, eye or pace.
+    ("interop, what is heard and seen", interop("audio", "data", "demo", "layers", "nat", "seed", "stats", "video")),
     [("ffi contract", [PYTHON, "-m", "pytest", "-q", "tests/ffi"]),
-     ("interop, what breaks in a call", interop("faults_host", "faults_path", "return"))],
+     ("interop, ways and refusals", interop("cli", "examples", "faults", "names", "ops", "reach", "room", "ways"))],
+    ("interop, what breaks in a call", interop("faults_host", "faults_path", "return")),
     [("interop on lkc serve", ["env", "LK_INTEROP_SERVER=ours", *interop("seed", "audio", "data", "ops", "video")]),
      ("server", [PYTHON, "-m", "pytest", "-q", "tests/server"])],
     ("browser on lkc serve", ["env", "LK_INTEROP_SERVER=ours", PYTHON, "-m", "pytest", "-q", "tests/browser"]),
