@@ -47,6 +47,8 @@ STEPS = [
     ("interop, what breaks in a call", interop("faults_host", "faults_path", "return")),
     [("interop on lkc serve", ["env", "LK_INTEROP_SERVER=ours", *interop("seed", "audio", "data", "ops", "video")]),
      ("server", [PYTHON, "-m", "pytest", "-q", "tests/server"])],
+    ("server of two loops", ["env", "LK_INTEROP_LOOPS=2", PYTHON, "-m", "pytest", "-q", "tests/server/test_people.py", "tests/server/test_admin.py",
+                             "-k", "cut or calls or data_tracks or taken_away or rooms_are or participants_are or json"]),
     ("browser on lkc serve", ["env", "LK_INTEROP_SERVER=ours", PYTHON, "-m", "pytest", "-q", "tests/browser"]),
     ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
 ]
