@@ -58,8 +58,8 @@ def test_reliable_packets_through_a_path_that_loses(room, loss):
     with world.World(seed=11) as net, peers.Server(address=net.address, netns=net.server) as server:
         net.up.loss = net.down.loss = loss
         net.up.delay_ms = net.down.delay_ms = 10
-        got, _ = post(server.url, room, "ours", "ours", 300, 1000, netns=net.clients)
-        assert net.up.lost > 10 and net.down.lost > 10, "the link did nothing"
+        got, _ = post(server.url, room, "ours", "ours", 300, 1000, netns=net.clients, role="flood")  # once the receiver's channel is open
+        assert net.up.lost > 0 and net.down.lost > 0, "the link did nothing"
     assert got["reliable"] == list(range(300)), got
     print(f"{loss:.0%} loss both ways, 40 ms round trip: {300 / got['seconds']:.0f} packets/s")
 
