@@ -76,7 +76,6 @@ void lk_session_give_up(lk_session *s)
 void lk_session_rejoin_failed(lk_session *s, const lk_error *why, bool final)
 {
     LK_LOG(s->env, LK_LOG_WARN, "room.rejoin.failed", LK_S("error", why->text), LK_I("try", s->rejoin_tries));
-    s->lost.code = why->code;
     s->lost = *why; /* the last cause is the one to know */
     lk_session_apart(s);
     if (final || s->rejoin_tries >= s->config.reconnect_tries)
