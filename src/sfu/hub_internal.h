@@ -4,7 +4,7 @@
  * hub.c        routing, timers, batches of what leaves     hub_codecs.c  what a payload says about its frame
  * peer.c       life of a peer, what arrives, data channels  peer_sdp.c    descriptions, both ways
  * peer_up.c    a published track: layers and their cache   peer_down.c   a subscribed track: choice, rewriting, resends
- * peer_rtcp.c  reports and feedback, both ways
+ * peer_rtcp.c  reports and feedback, both ways          peer_share.c  what a subscriber's path carries, shared out
  */
 #pragma once
 #include "cc/estimator.h"
@@ -318,6 +318,8 @@ void lk_peer_on_rtcp(lk_peer *peer, lk_usec now, const uint8_t *data, size_t len
 size_t lk_peer_write_rtcp(lk_peer *peer, lk_usec now, uint8_t *out, size_t cap);
 lk_usec lk_peer_rtcp_deadline(const lk_peer *peer);
 void lk_peer_wake_reports(lk_peer *peer, lk_usec now);
+
+/* ---- peer_share.c ---- */
 void lk_peer_allocate(lk_peer *peer, lk_usec now);
 
 /* ---- peer_up.c ---- */
