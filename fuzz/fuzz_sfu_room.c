@@ -139,6 +139,7 @@ static void step(scene *c, uint8_t kind, lk_bytes b)
         if (eve && b.len <= 1024)
             fake_data(eve->publisher, kind == 1 ? LK_PEER_RELIABLE : kind == 2 ? LK_PEER_LOSSY : LK_PEER_DATA_TRACK, b.data, b.len);
         break;
+    case 6: lk_sfu_signal(c->s, c->now, c->eve_conn, false, b); break;
     case 4: c->now += LK_MSEC(100) * (b.len ? b.data[0] : 1); break;
     default:
         if (eve) {

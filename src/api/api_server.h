@@ -185,7 +185,7 @@ void api_visit_upgraded(api_visit *v); /* it is a WebSocket now */
 
 LK_NODISCARD lk_err api_visit_enter(api_visit *v, api_hall *h, uint32_t conn); /* NOMEM, FULL */
 void api_visit_left(api_visit *v, lk_usec now); /* its hall is told, if it is in one */
-void api_serve_signal(api_serve *s, const api_hall *h, uint32_t conn, lk_bytes message);
+void api_serve_signal(api_serve *s, const api_hall *h, uint32_t conn, bool binary, lk_bytes message);
 void api_serve_signal_close(api_serve *s, lk_usec now, const api_hall *h, uint32_t conn, uint16_t code);
 void api_serve_admin_done(api_serve *s, lk_usec now, const lk_sfu_event *ev);
 void api_serve_flow_send(api_serve *s, lk_usec now, const lk_datagram *d);

@@ -373,7 +373,7 @@ static void tell_lost(api_hall *h)
 static void do_tell_signal(api_note *n, lk_usec now)
 {
     LK_UNUSED(now);
-    api_serve_signal(n->hall->serve, n->hall, n->conn, n->bytes);
+    api_serve_signal(n->hall->serve, n->hall, n->conn, n->binary, n->bytes);
 }
 
 static size_t pending_of(const api_hall *h, uint32_t conn) { return (size_t)(uintptr_t)lk_map_get(&h->pending, conn); }
@@ -411,6 +411,7 @@ static void tell_signal(api_hall *h, lk_usec now, const lk_sfu_event *ev)
     api_note *n = had + cost <= API_PENDING_BYTES ? note_new(h, true, ev->bytes.len + 1) : NULL;
     if (n && lk_map_put(&h->pending, conn, (void *)(uintptr_t)(had + cost)) == LK_OK) {
         n->conn = conn;
+        n->binary = !ev->json;
         n->bytes = note_put_bytes(n, &at, ev->bytes);
         note_send(n, do_tell_signal, tell_signal_taken);
         return;
@@ -477,7 +478,7 @@ static void on_event(api_hall *h, lk_usec now, const lk_sfu_event *ev)
     else if (ev->kind == LK_SFU_EV_ADMIN_DONE)
         api_serve_admin_done(h->serve, now, ev);
     else if (ev->kind == LK_SFU_EV_SIGNAL_SEND)
-        api_serve_signal(h->serve, h, ev->conn, ev->bytes);
+        api_serve_signal(h->serve, h, ev->conn, !ev->json, ev->bytes);
     else
         api_serve_signal_close(h->serve, now, h, ev->conn, ev->close_code);
 }

@@ -277,12 +277,12 @@ void api_serve_flow_send(api_serve *s, lk_usec now, const lk_datagram *d)
 
 static uint64_t conn_key(const api_hall *h, uint32_t conn) { return (uint64_t)h->index << 32 | conn; }
 
-void api_serve_signal(api_serve *s, const api_hall *h, uint32_t conn, lk_bytes message)
+void api_serve_signal(api_serve *s, const api_hall *h, uint32_t conn, bool binary, lk_bytes message)
 {
     api_visit *v = (api_visit *)lk_map_get(&s->conns, conn_key(h, conn));
     if (!v)
         return;
-    v->broken |= lk_ws_server_send(v->http, true, message.data, message.len) == LK_ERR_NOMEM;
+    v->broken |= lk_ws_server_send(v->http, binary, message.data, message.len) == LK_ERR_NOMEM;
     api_visit_touch(v);
 }
 

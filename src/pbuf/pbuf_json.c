@@ -38,7 +38,7 @@ static bool is_map(const ProtobufCFieldDescriptor *f)
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
 
-static void put_message(lk_text *t, const ProtobufCMessage *m);
+static void put_message(lk_text *t, const ProtobufCMessage *m, bool brief);
 
 static void put_quoted(lk_text *t, const char *text) { lk_text_json(t, lk_str_of(text)); }
 
@@ -63,7 +63,7 @@ static void put_number(lk_text *t, bool quoted, bool is_signed, uint64_t value)
         lk_text_ch(t, '"');
 }
 
-static void put_value(lk_text *t, const ProtobufCFieldDescriptor *f, const void *at)
+static void put_value(lk_text *t, const ProtobufCFieldDescriptor *f, const void *at, bool brief)
 {
     uint32_t u32 = 0;
     uint64_t u64 = 0;
@@ -109,7 +109,7 @@ static void put_value(lk_text *t, const ProtobufCFieldDescriptor *f, const void 
     case PROTOBUF_C_TYPE_MESSAGE:
         memcpy(&pointer, at, sizeof pointer);
         if (pointer)
-            put_message(t, (const ProtobufCMessage *)pointer);
+            put_message(t, (const ProtobufCMessage *)pointer, brief);
         else
             lk_text_z(t, "null");
         break;
@@ -123,71 +123,118 @@ static void put_value(lk_text *t, const ProtobufCFieldDescriptor *f, const void 
     }
 }
 
-static void put_map(lk_text *t, const ProtobufCMessage *const *entries, size_t count)
+static void put_map(lk_text *t, const ProtobufCMessage *const *entries, size_t count, bool brief)
 {
     lk_text_ch(t, '{');
     for (size_t i = 0; i < count; i++) {
         const ProtobufCFieldDescriptor *key = &entries[i]->descriptor->fields[0], *value = &entries[i]->descriptor->fields[1];
         if (i)
             lk_text_ch(t, ',');
-        put_value(t, key, (const char *)entries[i] + key->offset);
+        put_value(t, key, (const char *)entries[i] + key->offset, brief);
         lk_text_ch(t, ':');
-        put_value(t, value, (const char *)entries[i] + value->offset);
+        put_value(t, value, (const char *)entries[i] + value->offset, brief);
     }
     lk_text_ch(t, '}');
 }
 
-static void put_list(lk_text *t, const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
+static void put_list(lk_text *t, const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m, bool brief)
 {
     size_t count;
     const char *data;
     memcpy(&count, (const char *)m + f->quantifier_offset, sizeof count);
     memcpy(&data, (const char *)m + f->offset, sizeof data);
     if (is_map(f)) {
-        put_map(t, (const ProtobufCMessage *const *)(const void *)data, count);
+        put_map(t, (const ProtobufCMessage *const *)(const void *)data, count, brief);
         return;
     }
     lk_text_ch(t, '[');
     for (size_t i = 0; i < count; i++) {
         if (i)
             lk_text_ch(t, ',');
-        put_value(t, f, data + i * member_size(f));
+        put_value(t, f, data + i * member_size(f), brief);
     }
     lk_text_ch(t, ']');
 }
 
-/* A member of a oneof that is not the one set is left out; everything else is written, set or not. */
-static bool is_shown(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
+static uint32_t quantifier(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
 {
-    uint32_t chosen;
-    if (!(f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
-        return true;
-    memcpy(&chosen, (const char *)m + f->quantifier_offset, sizeof chosen);
-    return chosen == f->id;
+    uint32_t value;
+    memcpy(&value, (const char *)m + f->quantifier_offset, sizeof value);
+    return value;
 }
 
-static void put_message(lk_text *t, const ProtobufCMessage *m)
+/* Zero, "" or no bytes: what a sender that knows no absence leaves out. */
+static bool is_zero(const ProtobufCFieldDescriptor *f, const void *at)
+{
+    static const uint8_t zeros[8] = {0};
+    const char *text;
+    ProtobufCBinaryData bytes;
+    switch (f->type) {
+    case PROTOBUF_C_TYPE_MESSAGE: return false;
+    case PROTOBUF_C_TYPE_STRING: memcpy(&text, at, sizeof text); return !*text;
+    case PROTOBUF_C_TYPE_BYTES: memcpy(&bytes, at, sizeof bytes); return bytes.len == 0;
+    default: return memcmp(at, zeros, member_size(f)) == 0;
+    }
+}
+
+static bool is_set(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
+{
+    const char *at = (const char *)m + f->offset;
+    const void *pointer;
+    size_t count;
+    if (f->label == PROTOBUF_C_LABEL_REPEATED) {
+        memcpy(&count, (const char *)m + f->quantifier_offset, sizeof count);
+        return count > 0;
+    }
+    if (f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_MESSAGE) {
+        memcpy(&pointer, at, sizeof pointer);
+        return pointer && !is_zero(f, at);
+    }
+    return quantifier(f, m) && !is_zero(f, at);
+}
+
+/* A member of a oneof that is not the one set is left out always; what is not set only in brief. */
+static bool is_shown(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m, bool brief)
+{
+    if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
+        return quantifier(f, m) == f->id;
+    return !brief || is_set(f, m);
+}
+
+static void put_name(lk_text *t, const char *name, bool brief)
+{
+    lk_text_ch(t, '"');
+    for (bool up = false; *name; name++) {
+        bool skip = brief && *name == '_';
+        if (!skip)
+            lk_text_ch(t, up && *name >= 'a' && *name <= 'z' ? (char)(*name - 'a' + 'A') : *name);
+        up = skip;
+    }
+    lk_text_z(t, "\":");
+}
+
+static void put_message(lk_text *t, const ProtobufCMessage *m, bool brief)
 {
     bool first = true;
     lk_text_ch(t, '{');
     for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
-        if (!is_shown(f, m))
+        if (!is_shown(f, m, brief))
             continue;
         if (!first)
             lk_text_ch(t, ',');
         first = false;
-        put_quoted(t, f->name);
-        lk_text_ch(t, ':');
+        put_name(t, f->name, brief);
         if (f->label == PROTOBUF_C_LABEL_REPEATED)
-            put_list(t, f, m);
+            put_list(t, f, m, brief);
         else
-            put_value(t, f, (const char *)m + f->offset);
+            put_value(t, f, (const char *)m + f->offset, brief);
     }
     lk_text_ch(t, '}');
 }
 
-void lk_pbuf_to_json(lk_text *t, const ProtobufCMessage *message) { put_message(t, message); }
+void lk_pbuf_to_json(lk_text *t, const ProtobufCMessage *message) { put_message(t, message, false); }
+void lk_pbuf_to_json_brief(lk_text *t, const ProtobufCMessage *message) { put_message(t, message, true); }
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Life, verbs, and what leaves for clients. */
+#include "named.pb-c.h"
+#include "pbuf/pbuf_json.h"
 #include "sfu/sfu_internal.h"
 
 void lk_sfu_arm(lk_sfu *s, lk_usec at)
@@ -112,7 +114,7 @@ void lk_sfu_send_buf(lk_sfu_person *p, lk_sfu_buf *b)
     lk_sfu *s = p->sfu;
     if (!p->conn)
         return;
-    lk_sfu_out e = {.kind = LK_SFU_EV_SIGNAL_SEND, .conn = p->conn, .buf = b};
+    lk_sfu_out e = {.kind = LK_SFU_EV_SIGNAL_SEND, .conn = p->conn, .json = p->json, .buf = b};
     if (!b || p->conn_bytes + b->len > SFU_CONN_BYTES_MAX || lk_queue_push(&s->events, &e) != LK_OK) {
         lk_sfu_break(p, 1011);
         return;
@@ -294,6 +296,31 @@ void lk_sfu_free(lk_sfu *s)
     lk_release(s->env, s, sizeof *s);
 }
 
+/* ---- JSON: the same messages by the descriptors that know names ---------------------------------------------------- */
+
+static lk_err from_json(lk_sfu *s, lk_bytes *message)
+{
+    ProtobufCMessage *named;
+    lk_err err = lk_pbuf_from_json(&named__signal_request__descriptor, &s->in, (lk_str){(const char *)message->data, message->len}, &named);
+    return err == LK_OK ? lk_pbuf_pack(named, &s->in, message) : err;
+}
+
+/* What is queued is shared by all it goes to, and mostly binary: made only when it is taken. NULL: no memory. */
+static lk_sfu_buf *to_json(lk_sfu *s, const lk_sfu_buf *b)
+{
+    ProtobufCMessage *named;
+    lk_sfu_buf *made = NULL;
+    lk_text t;
+    lk_text_init(&t, s->env, SFU_JSON_BYTES_MAX);
+    if (lk_pbuf_unpack_raw(&named__signal_response__descriptor, &s->out, (lk_bytes){b->bytes, b->len}, &named) == LK_OK)
+        lk_pbuf_to_json_brief(&t, named);
+    if (!t.bad && t.len)
+        made = lk_sfu_buf_of(s, (lk_bytes){(const uint8_t *)t.p, t.len});
+    lk_text_deinit(&t);
+    lk_arena_reset(&s->out);
+    return made;
+}
+
 void lk_sfu_signal(lk_sfu *s, lk_usec now, uint32_t conn, bool binary, lk_bytes message)
 {
     lk_sfu_begin(s, now);
@@ -304,15 +331,14 @@ void lk_sfu_signal(lk_sfu *s, lk_usec now, uint32_t conn, bool binary, lk_bytes 
     }
     s->stats.signal_in++;
     ProtobufCMessage *m = NULL;
-    if (!binary)
-        lk_sfu_break(p, 1003);
-    else if (message.len > s->config.limits.signal_message_bytes)
+    p->json = !binary;
+    if (message.len > s->config.limits.signal_message_bytes)
         lk_sfu_break(p, 1009);
     else if (!lk_sfu_spend(s, &p->messages))
         lk_sfu_break(p, 1008);
-    else if (lk_pbuf_unpack(&livekit__signal_request__descriptor, &s->in, message, &m) != LK_OK)
+    else if ((!binary && from_json(s, &message) != LK_OK) || lk_pbuf_unpack(&livekit__signal_request__descriptor, &s->in, message, &m) != LK_OK)
         s->stats.signal_garbage++;
-    if (m)
+    else
         lk_sfu_request(p, (const Livekit__SignalRequest *)m);
     lk_arena_reset(&s->in);
     lk_sfu_end(s);
@@ -394,22 +420,41 @@ lk_usec lk_sfu_deadline(const lk_sfu *s)
     return LK_MIN(hub, s->due);
 }
 
-bool lk_sfu_poll_event(lk_sfu *s, lk_sfu_event *out)
+static void taken(lk_sfu *s, const lk_sfu_out *e, const lk_sfu_buf *told)
 {
-    const lk_sfu_out *e = lk_queue_peek(&s->events, 0);
-    /* what is given out stays until the next verb */
-    if (!e || (e->buf && lk_queue_push(&s->spent, &e->buf) != LK_OK))
-        return false;
-    *out = (lk_sfu_event){.kind = e->kind, .conn = e->conn, .close_code = e->close_code, .tag = e->tag, .twirp = e->twirp, .text = ""};
-    if (e->buf && e->twirp)
-        out->text = (const char *)e->buf->bytes;
-    else if (e->buf)
-        out->bytes = (lk_bytes){e->buf->bytes, e->buf->len};
     lk_sfu_person *p = e->conn ? lk_map_get(&s->conns, e->conn) : NULL;
     if (p && e->buf)
         p->conn_bytes -= LK_MIN(p->conn_bytes, e->buf->len);
-    (void)lk_queue_pop(&s->events, NULL);
-    return true;
+    if (p && e->buf && !told) { /* it would miss this one */
+        lk_sfu_break(p, 1011);
+        lk_sfu_arm(s, s->now);
+    }
+    if (e->json)
+        lk_sfu_buf_drop(s, e->buf);
+}
+
+bool lk_sfu_poll_event(lk_sfu *s, lk_sfu_event *out)
+{
+    lk_sfu_out *first, e;
+    while ((first = lk_queue_peek(&s->events, 0))) {
+        lk_sfu_buf *told = first->json ? to_json(s, first->buf) : first->buf;
+        /* what is given out stays until the next verb */
+        if (told && lk_queue_push(&s->spent, &told) != LK_OK) {
+            lk_sfu_buf_drop(s, first->json ? told : NULL);
+            return false;
+        }
+        (void)lk_queue_pop(&s->events, &e);
+        taken(s, &e, told);
+        if (e.buf && !told)
+            continue;
+        *out = (lk_sfu_event){.kind = e.kind, .conn = e.conn, .json = e.json, .close_code = e.close_code, .tag = e.tag, .twirp = e.twirp, .text = ""};
+        if (told && e.twirp)
+            out->text = (const char *)told->bytes;
+        else if (told)
+            out->bytes = (lk_bytes){told->bytes, told->len};
+        return true;
+    }
+    return false;
 }
 
 void lk_sfu_get_stats(const lk_sfu *s, lk_sfu_stats *out)

@@ -7,7 +7,7 @@
  * Limits:  lk_sfu_limits; over one the request is refused with a text, others are unaffected. 8 MiB wait for one connection
  *          between two drains, then the connection is closed. A connection that does not read is bounded by its shell,
  *          which closes it and says so.
- * Deviates: text frames (protojson) are refused with close code 1003. Joins and leaves are told at once, not each 3 s; a second
+ * Deviates: a message that cannot be read is counted and dropped, the connection stays. Joins and leaves are told at once, not each 3 s; a second
  *          codec of one track and data blobs are refused. Of a token's roomConfig metadata, timeouts and max_participants count.
  *
  * After every call that takes `now`: drain lk_sfu_poll_event and lk_sfu_poll_tx, then ask lk_sfu_deadline.
@@ -90,7 +90,8 @@ LK_NODISCARD lk_err lk_sfu_validate(lk_sfu *sfu, lk_usec now, const lk_sfu_join 
  * resume of somebody unknown is OK too: the only message is a leave. DENIED, with *why: nothing was made. */
 LK_NODISCARD lk_err lk_sfu_accept(lk_sfu *sfu, lk_usec now, const lk_sfu_join *join, uint32_t *conn, lk_sfu_refusal *why);
 
-/* One whole message of the client. Garbage is counted and dropped; an unknown conn is ignored. */
+/* One whole message of the client: a SignalRequest, as JSON (a text frame) unless binary. What is told it from then on is in the
+ * same form, until its next message. Garbage is counted and dropped; an unknown conn is ignored. */
 void lk_sfu_signal(lk_sfu *sfu, lk_usec now, uint32_t conn, bool binary, lk_bytes message);
 /* The connection is gone, whoever closed it. Not needed after LK_SFU_EV_SIGNAL_CLOSE, and harmless. */
 void lk_sfu_signal_closed(lk_sfu *sfu, lk_usec now, uint32_t conn);
@@ -154,7 +155,7 @@ lk_usec lk_sfu_deadline(const lk_sfu *sfu);
 /* ---- events ----------------------------------------------------------------------------------------------------------- */
 
 typedef enum lk_sfu_event_kind {
-    LK_SFU_EV_SIGNAL_SEND = 1, /* conn, bytes: one binary message */
+    LK_SFU_EV_SIGNAL_SEND = 1, /* conn, bytes, json: one message, a text frame if json */
     LK_SFU_EV_SIGNAL_CLOSE,    /* conn, close_code: after what was sent; the conn is gone */
     LK_SFU_EV_ADMIN_DONE,      /* tag, twirp, text (twirp NULL: bytes are the response) */
 } lk_sfu_event_kind;
@@ -163,6 +164,7 @@ typedef enum lk_sfu_event_kind {
 typedef struct lk_sfu_event {
     lk_sfu_event_kind kind;
     uint32_t conn;
+    bool json;
     uint16_t close_code; /* of WebSocket */
     uint64_t tag;
     const char *twirp; /* "not_found", ...; NULL: success */

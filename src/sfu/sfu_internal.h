@@ -20,6 +20,7 @@
 #define SFU_PENDING_MAX 20        /* tracks announced and not sent yet */
 #define SFU_WISHES_MAX 256        /* subscriptions to tracks nobody has */
 #define SFU_CONN_BYTES_MAX (8u << 20)
+#define SFU_JSON_BYTES_MAX (16u << 20) /* one message of ours as JSON */
 #define SFU_CACHE_MAX 512         /* data packets of a room kept for those who are on their way in */
 #define SFU_CACHE_BYTES_MAX (2u << 20)
 #define SFU_NONCES_MAX 100
@@ -63,6 +64,7 @@ typedef struct lk_sfu_out { /* an event that waits */
     lk_sfu_event_kind kind;
     uint32_t conn;
     uint16_t close_code;
+    bool json; /* buf is to be told as JSON */
     uint64_t tag;
     const char *twirp; /* then buf is a terminated text */
     lk_sfu_buf *buf;
@@ -230,6 +232,7 @@ struct lk_sfu_person {
     /* signalling */
     uint32_t conn; /* 0: lost */
     size_t conn_bytes;
+    bool json; /* its last message was text: so are ours until the next binary one */
     lk_usec conn_lost_at;
     lk_sfu_bucket messages;
     int broken; /* close code; 0: fine */

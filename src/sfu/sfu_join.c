@@ -630,6 +630,7 @@ static lk_err resume(lk_sfu *s, lk_sfu_person *p, uint32_t *conn)
         return LK_ERR_NOMEM;
     p->conn = *conn;
     p->conn_bytes = 0;
+    p->json = false;
     p->gone_due = LK_NEVER;
     s->stats.resumes++;
     if (p->drop_on_resume < 0) {

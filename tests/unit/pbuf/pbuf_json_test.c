@@ -37,6 +37,31 @@ LK_TEST(maps_lists_bytes_enums_and_nested_messages_go_both_ways)
                "{\"room\":\"\",\"data\":\"aGk=\",\"kind\":\"LOSSY\",\"destination_sids\":[],\"topic\":\"\",\"destination_identities\":[],\"nonce\":\"+/8=\"}");
 }
 
+static void check_brief(lk_env *env, const ProtobufCMessageDescriptor *type, const char *in, const char *want)
+{
+    lk_arena a;
+    lk_text t;
+    ProtobufCMessage *m;
+    lk_arena_init(&a, env, 1 << 20);
+    lk_text_init(&t, env, 1 << 20);
+    if (CHECK_OK(lk_pbuf_from_json(type, &a, lk_str_of(in), &m))) {
+        lk_pbuf_to_json_brief(&t, m);
+        CHECK_STR(lk_text_cstr(&t), want);
+    }
+    lk_text_deinit(&t);
+    lk_arena_deinit(&a);
+}
+
+LK_TEST(in_brief_names_are_in_camel_case_and_what_is_not_set_is_left_out)
+{
+    check_brief(env, &named__room__descriptor, "{\"sid\":\"RM_1\",\"name\":\"\",\"empty_timeout\":300,\"max_participants\":0,\"creation_time_ms\":5}",
+                "{\"sid\":\"RM_1\",\"emptyTimeout\":300,\"creationTimeMs\":\"5\"}");
+    check_brief(env, &named__participant_info__descriptor, "{\"state\":\"ACTIVE\",\"is_publisher\":false,\"attributes\":{\"a_b\":\"\"},\"permission\":{}}",
+                "{\"state\":\"ACTIVE\",\"permission\":{},\"attributes\":{\"a_b\":\"\"}}");
+    check_brief(env, &named__signal_response__descriptor, "{\"pong\":0}", "{\"pong\":\"0\"}");
+    check_brief(env, &named__signal_response__descriptor, "{\"leave\":{\"reason\":\"UNKNOWN_REASON\"}}", "{\"leave\":{}}");
+}
+
 LK_TEST(the_ends_of_numbers_are_read_and_written)
 {
     const struct {
