@@ -172,7 +172,7 @@ typedef struct sctp_rx {
 
 typedef struct sctp_reset {
     /* ours */
-    uint32_t first_seq, request_seq, next_seq, request_tsn, request_count; /* first_seq: of the request before it was repeated anew */
+    uint32_t request_seq, next_seq, request_tsn, request_count;
     uint16_t request[SCTP_RESETS_MAX];
     bool outstanding, anew;
     lk_usec at;

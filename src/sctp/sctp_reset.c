@@ -95,7 +95,7 @@ static void make_request(lk_sctp *s)
         finish_request(s, false);
         return;
     }
-    r->first_seq = r->request_seq = r->next_seq++;
+    r->request_seq = r->next_seq++;
     r->anew = false;
     r->request_tsn = sctp_next_tsn(s) - 1;
     s->due |= DUE_RESET_REQUEST;
@@ -105,13 +105,15 @@ static void on_response(lk_sctp *s, lk_rd *rd)
 {
     sctp_reset *r = s->reset;
     uint32_t seq = lk_rd_u32(rd), result = lk_rd_u32(rd);
-    if (rd->bad || !r || !r->outstanding || seq - r->first_seq > r->request_seq - r->first_seq) {
+    /* Only the newest number counts, though the older answer may say all we want: a number that the peer never saw would
+     * be missing in what it expects, and it would refuse all that follow. */
+    if (rd->bad || !r || !r->outstanding || seq != r->request_seq) {
         s->counters.dropped++;
         return;
     }
     if (result == RESULT_IN_PROGRESS) { /* it waits for data of ours; ask again later, under a number of its own */
         r->tries = 0;
-        r->anew = r->anew || seq == r->request_seq;
+        r->anew = true;
         return;
     }
     finish_request(s, result <= RESULT_DONE);

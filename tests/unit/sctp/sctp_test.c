@@ -209,6 +209,37 @@ LK_TEST(a_stream_is_reset_both_ways_and_counts_anew)
     }
 }
 
+/* Several streams, either end or both at once, more than one request told to wait, answers and questions lost on the way. */
+LK_TEST(each_reset_is_told_once_at_each_end_whatever_is_lost)
+{
+    for (unsigned seed = 1; seed <= (lk_test_oom() ? 1 : 100); seed++) {
+        sctp_world *w = link_new(env, seed, NULL);
+        lk_prng dice;
+        size_t resets = 0;
+        lk_prng_init(&dice, seed);
+        w->delay = LK_MSEC(lk_prng_next(&dice) % 80);
+        w->jitter = LK_MSEC(lk_prng_next(&dice) % 60);
+        w->loss_permille = (unsigned)(lk_prng_next(&dice) % 320);
+        w->twice_permille = 100;
+        bool ok = link_connect(w);
+        for (int round = 0; ok && round < (lk_test_oom() ? 1 : 3); round++) {
+            for (uint16_t stream = 0; ok && stream < 5; stream++, resets++) {
+                unsigned by = 1 + (unsigned)(lk_prng_next(&dice) % 3);
+                for (uint32_t i = 0; ok && i < 8; i++)
+                    ok = link_send(w, 0, i, 3000, (lk_sctp_message){.stream = stream}) == LK_OK &&
+                         link_send(w, 1, i, 1000, (lk_sctp_message){.stream = stream}) == LK_OK;
+                for (int i = 0; ok && i < 2; i++)
+                    ok = !(by >> i & 1) || lk_sctp_reset_stream(w->side[i].s, w->now, stream) == LK_OK;
+                link_run(w, LK_MSEC(lk_prng_next(&dice) % 100));
+            }
+            ok = CHECK(ok) && CHECK(link_settle(w, LK_SEC(300)));
+            for (int i = 0; ok && i < 2; i++)
+                ok = CHECK_EQ(w->side[i].resets, resets) && CHECK_EQ(w->side[i].messages, 8 * resets) && CHECK_EQ(w->side[i].bad, 0);
+        }
+        link_free(w);
+    }
+}
+
 LK_TEST(shutting_down_delivers_everything_first)
 {
     for (unsigned seed = 1; seed < many(10); seed++) {
