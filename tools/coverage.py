@@ -28,7 +28,8 @@ PARSERS = {
     "pbuf/pbuf.c": "", "signal/data_packet.c": "", "ws/url.c": "",
     "ws/ws.c": "lk_tls_|.*_tls$|app_write|compose|put_|lk_ws_(send|close|new)", "jitter/assembly.c": "", "jitter/jitter.c": "",
     "pc/pc_receive.c": "", "pc/pc_sdp.c": "", "ws/server.c": "lk_ws_server_(tick|send|close|deadline|is_idle)|start_close",
-    "token/token.c": "lk_token_fault_text", "pbuf/pbuf_json.c": "put_",
+    "io/framing.c": "",
+    "sfu/sfu_join.c": ".*(send|accept|resume|info|first_steps|set_conn|born|person_new).*|grants_of", "token/token.c": "lk_token_fault_text", "pbuf/pbuf_json.c": "put_",
 }
 
 
