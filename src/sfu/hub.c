@@ -8,6 +8,16 @@
  * has one destination leaves together. */
 #define GROUP_MAX 16u
 
+void lk_hub_set_addresses(lk_hub *hub, const lk_addr *udp, size_t udp_count, const lk_addr *tcp, size_t tcp_count)
+{
+    hub->udp_count = LK_MIN(udp_count, (size_t)LK_SFU_ADDRESSES_MAX);
+    hub->tcp_count = LK_MIN(tcp_count, (size_t)LK_SFU_ADDRESSES_MAX);
+    for (size_t i = 0; i < hub->udp_count; i++)
+        hub->udp[i] = udp[i];
+    for (size_t i = 0; i < hub->tcp_count; i++)
+        hub->tcp[i] = tcp[i];
+}
+
 lk_err lk_hub_new(lk_hub **out, const lk_env *env, const lk_hub_config *config, lk_usec now)
 {
     if (config->udp_count > LK_SFU_ADDRESSES_MAX || config->tcp_count > LK_SFU_ADDRESSES_MAX || !config->dtls)
@@ -17,12 +27,7 @@ lk_err lk_hub_new(lk_hub **out, const lk_env *env, const lk_hub_config *config, 
         return LK_ERR_NOMEM;
     hub->env = env;
     hub->dtls = config->dtls;
-    hub->udp_count = config->udp_count;
-    hub->tcp_count = config->tcp_count;
-    for (size_t i = 0; i < config->udp_count; i++)
-        hub->udp[i] = config->udp[i];
-    for (size_t i = 0; i < config->tcp_count; i++)
-        hub->tcp[i] = config->tcp[i];
+    lk_hub_set_addresses(hub, config->udp, config->udp_count, config->tcp, config->tcp_count);
     hub->unix_usec = config->unix_usec;
     hub->made_at = now;
     hub->loop = config->loop;

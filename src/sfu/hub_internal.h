@@ -221,7 +221,7 @@ struct lk_peer {
     lk_ice_lite ice;
     lk_transport transport;
     lk_pc_state state;
-    bool closing, offer_out, changed, has_remote, in_tx, in_data, bye_due;
+    bool closing, offer_out, changed, has_remote, by_tcp, in_tx, in_data, bye_due;
     lk_peer *next_tx, *next_data;
     size_t heap_at;
     lk_usec due_at;

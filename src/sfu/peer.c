@@ -364,6 +364,8 @@ void *lk_peer_user(const lk_peer *p) { return p->config.user; }
 lk_pc_state lk_peer_state(const lk_peer *p) { return p->state; }
 lk_usec lk_peer_rtt_usec(const lk_peer *p) { return p->rtt_usec; }
 
+void lk_peer_prefer_tcp(lk_peer *p, bool on) { p->by_tcp = on; }
+
 void lk_peer_restart_ice(lk_peer *p, lk_usec now)
 {
     LK_UNUSED(now);

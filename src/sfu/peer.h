@@ -42,6 +42,7 @@ typedef struct lk_hub_config {
 
 LK_NODISCARD lk_err lk_hub_new(lk_hub **out, const lk_env *env, const lk_hub_config *config, lk_usec now); /* INVALID, NOMEM */
 void lk_hub_free(lk_hub *hub); /* NULL ok; after all its peers, ups and downs */
+void lk_hub_set_addresses(lk_hub *hub, const lk_addr *udp, size_t udp_count, const lk_addr *tcp, size_t tcp_count); /* as in lk_hub_config */
 
 /* First character of the ufrag a STUN request is for (which loop it belongs to); 0: not such a request. Checks no more. */
 char lk_hub_loop_of(const uint8_t *data, size_t len);
@@ -106,6 +107,8 @@ bool lk_peer_needs_negotiation(const lk_peer *peer);
 size_t lk_peer_sections_missing(const lk_peer *peer, lk_media_kind kind);
 /* New ICE credentials with the next description of ours; one that the client restarted restarts by itself. */
 void lk_peer_restart_ice(lk_peer *peer, lk_usec now);
+/* Descriptions of ours name TCP candidates alone from now on, if there are any. */
+void lk_peer_prefer_tcp(lk_peer *peer, bool on);
 /* Of the client; being lite we need none, bad ones are refused with WIRE. */
 LK_NODISCARD lk_err lk_peer_add_candidate(lk_peer *peer, lk_usec now, const char *line, size_t len);
 /* mid_to_track_id: start with *at = 0; false at the end. Down-tracks that have a section. */

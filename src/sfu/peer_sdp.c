@@ -174,13 +174,15 @@ static bool put_candidate(lk_arena *a, const lk_env *env, lk_sdp_media *m, const
     return line.p != NULL;
 }
 
-static bool put_candidates(lk_arena *a, lk_sdp_media *m, const lk_hub *hub)
+static bool put_candidates(lk_arena *a, lk_sdp_media *m, const lk_peer *p)
 {
-    m->candidates = (lk_str *)lk_arena_alloc(a, (hub->udp_count + hub->tcp_count + 1) * sizeof *m->candidates);
+    const lk_hub *hub = p->hub;
+    size_t udp_count = p->by_tcp && hub->tcp_count > 0 ? 0 : hub->udp_count;
+    m->candidates = (lk_str *)lk_arena_alloc(a, (udp_count + hub->tcp_count + 1) * sizeof *m->candidates);
     if (!m->candidates)
         return false;
     m->end_of_candidates = true;
-    for (size_t i = 0; i < hub->udp_count; i++)
+    for (size_t i = 0; i < udp_count; i++)
         if (!put_candidate(a, hub->env, m, &hub->udp[i], i, false))
             return false;
     for (size_t i = 0; i < hub->tcp_count; i++)
@@ -309,7 +311,7 @@ static lk_err write_description(lk_peer *p, lk_sdp_setup setup, const lk_sdp *th
         d.media_count = i + 1;
         if (d.media[i].port == 0)
             continue;
-        if (err == LK_OK && d.bundle_count == 0 && !put_candidates(&a, &d.media[i], p->hub))
+        if (err == LK_OK && d.bundle_count == 0 && !put_candidates(&a, &d.media[i], p))
             err = LK_ERR_NOMEM;
         d.bundle[d.bundle_count++] = z(s->mid);
     }

@@ -43,6 +43,8 @@ lk_err lk_sfu_text(const lk_env *env, char **slot, const char *z)
     return LK_OK;
 }
 
+void lk_sfu_bucket_init(lk_sfu *s, lk_sfu_bucket *b, uint32_t rate) { *b = (lk_sfu_bucket){.rate = rate, .level = (double)rate * 10, .at = s->now}; }
+
 bool lk_sfu_spend(lk_sfu *s, lk_sfu_bucket *b)
 {
     double most = (double)b->rate * 10;
@@ -235,9 +237,10 @@ lk_err lk_sfu_new(lk_sfu **out, const lk_env *env, const lk_sfu_config *config, 
     or_default(&l->joins_per_sec, 200);
     or_default(&l->metadata_bytes, 512u << 10);
     or_default(&l->attributes_bytes, 64u << 10);
+    or_default(&l->updates_per_sec, 5);
     or_default(&s->config.empty_timeout_sec, 300);
     or_default(&s->config.departure_timeout_sec, 20);
-    s->joins = (lk_sfu_bucket){.rate = l->joins_per_sec, .level = (double)l->joins_per_sec * 10, .at = now};
+    s->totals = config->totals ? config->totals : &s->alone;
     lk_list_init(&s->rooms);
     lk_list_init(&s->dying);
     lk_list_init(&s->calls);
@@ -260,6 +263,11 @@ lk_err lk_sfu_new(lk_sfu **out, const lk_env *env, const lk_sfu_config *config, 
     s->key = (lk_token_key){s->config.key, s->config.secret};
     *out = s;
     return LK_OK;
+}
+
+void lk_sfu_set_addresses(lk_sfu *s, const lk_addr *udp, size_t udp_count, const lk_addr *tcp, size_t tcp_count)
+{
+    lk_hub_set_addresses(s->hub, udp, udp_count, tcp, tcp_count);
 }
 
 static void free_dying(lk_sfu *s)

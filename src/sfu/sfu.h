@@ -13,6 +13,8 @@
  * After every call that takes `now`: drain lk_sfu_poll_event and lk_sfu_poll_tx, then ask lk_sfu_deadline.
  */
 #pragma once
+#include <stdatomic.h>
+
 #include "base/lk_base.h"
 #include "pbuf/pbuf.h"
 
@@ -27,7 +29,8 @@ struct lk_token; /* token/token.h: claims of a token whose signature and times w
 
 /* ---- configuration ------------------------------------------------------------------------------------------ */
 
-/* A request that would go over one of these is refused; 0 means the default in brackets. */
+/* A request that would go over one of these is refused; 0 means the default in brackets. Rooms and joins are those of all
+ * engines that have the same totals. */
 typedef struct lk_sfu_limits {
     uint32_t rooms;                   /* [4096] */
     uint32_t participants;            /* of one room, hidden ones included [4096] */
@@ -37,7 +40,14 @@ typedef struct lk_sfu_limits {
     uint32_t joins_per_sec;           /* of all clients together, averaged over 10 s: 503 [200] */
     uint32_t metadata_bytes;          /* of a room or participant [512 KiB] */
     uint32_t attributes_bytes;        /* keys and values of one participant [64 KiB] */
+    uint32_t updates_per_sec;         /* of one participant's metadata, by itself, averaged over 10 s: LIMIT_EXCEEDED [5] */
 } lk_sfu_limits;
+
+/* What the engines of one server count together, each on its own loop. Zero before the first of them. */
+typedef struct lk_sfu_totals {
+    _Atomic(uint32_t) rooms;
+    _Atomic(int64_t) joins_paid_until; /* monotonic: every join moves it on by its share of a second */
+} lk_sfu_totals;
 
 /* Everything is copied but dtls, which outlives the engine. */
 typedef struct lk_sfu_config {
@@ -57,11 +67,14 @@ typedef struct lk_sfu_config {
     uint32_t departure_timeout_sec; /* after the last one left; 0: 20 */
     uint32_t max_participants;   /* of a room that says nothing itself; 0: the limit */
     lk_sfu_limits limits;
+    lk_sfu_totals *totals; /* outlives the engine; NULL: it is alone */
 } lk_sfu_config;
 
 /* INVALID (config), NOMEM. */
 LK_NODISCARD lk_err lk_sfu_new(lk_sfu **out, const lk_env *env, const lk_sfu_config *config, lk_usec now);
 void lk_sfu_free(lk_sfu *sfu); /* NULL ok; tells nobody, see lk_sfu_stop */
+/* Other candidates for every description from now on; at most LK_SFU_ADDRESSES_MAX of each kind. */
+void lk_sfu_set_addresses(lk_sfu *sfu, const lk_addr *udp, size_t udp_count, const lk_addr *tcp, size_t tcp_count);
 
 /* ---- signal connections ---------------------------------------------------------------------------------------- */
 
@@ -71,6 +84,7 @@ typedef struct lk_sfu_join {
     bool v1;                      /* the path was /rtc/v1: there must be a join_request */
     lk_str query;                 /* of the request target, without '?', percent-encoded */
     const char *address;          /* of the client, numeric; told to nobody */
+    const char *overload;         /* NULL: none; else who is not in yet is refused with 503 and this text */
 } lk_sfu_join;
 
 typedef struct lk_sfu_refusal {

@@ -47,6 +47,7 @@
 #define SFU_BATCH_USEC LK_SEC(3)       /* others learn of somebody's being connected */
 #define SFU_CACHE_USEC LK_SEC(10)
 #define SFU_NOT_FOUND_USEC LK_SEC(60)
+#define SFU_PROTOCOL_USEC LK_SEC(300)  /* who was told to use TCP and joins anew is still told */
 
 typedef struct lk_sfu_room lk_sfu_room;
 typedef struct lk_sfu_person lk_sfu_person;
@@ -99,7 +100,7 @@ struct lk_sfu {
     lk_hub *hub;
     lk_list dying;     /* of lk_sfu_grave: peers whose farewell is on its way */
     lk_list calls;
-    lk_sfu_bucket joins;
+    lk_sfu_totals *totals, alone;
     lk_sfu_stats stats;
     lk_usec speakers_due, quality_due;
     bool stopped, sweep; /* sweep: somebody is broken */
@@ -122,6 +123,7 @@ typedef struct lk_sfu_gone {
     lk_usec at;
     char sid[SFU_SID_MAX], identity[LK_SFU_NAME_MAX + 1];
     int reason;
+    bool by_tcp;
 } lk_sfu_gone;
 
 struct lk_sfu_room {
@@ -234,12 +236,13 @@ struct lk_sfu_person {
     size_t conn_bytes;
     bool json; /* its last message was text: so are ours until the next binary one */
     lk_usec conn_lost_at;
-    lk_sfu_bucket messages;
+    lk_sfu_bucket messages, updates;
     int broken; /* close code; 0: fine */
     int drop_on_resume; /* simulate: signal connections to be dropped; negative: before any message */
     lk_usec drop_at;
     /* media */
     lk_peer *publisher, *subscriber; /* subscriber is NULL where one connection does both */
+    bool by_tcp;                     /* simulate: candidates of TCP alone, also when it joins anew */
     bool no_data;                    /* the first offer had no application section */
     bool subscriber_primary;         /* it carries data down and says whether the client is connected */
     bool offered, ever_connected, reliable_opened;
@@ -285,6 +288,7 @@ void lk_sfu_sid(lk_sfu *s, char out[SFU_SID_MAX], const char *prefix);
 /* Replaces *slot by a copy of z. NOMEM. */
 LK_NODISCARD lk_err lk_sfu_text(const lk_env *env, char **slot, const char *z);
 void lk_sfu_text_free(const lk_env *env, char **slot);
+void lk_sfu_bucket_init(lk_sfu *s, lk_sfu_bucket *b, uint32_t rate); /* full */
 bool lk_sfu_spend(lk_sfu *s, lk_sfu_bucket *b);
 
 /* Packs for many; NULL: refused. Give the reference back with lk_sfu_buf_drop. */
@@ -391,6 +395,7 @@ void lk_sfu_negotiate_tick(lk_sfu_person *p);
 void lk_sfu_accept_offer(lk_sfu_person *p, const Livekit__SessionDescription *d);
 void lk_sfu_accept_answer(lk_sfu_person *p, const Livekit__SessionDescription *d);
 void lk_sfu_restart_subscriber(lk_sfu_person *p);
+void lk_sfu_prefer_tcp(lk_sfu_person *p, bool on);
 void lk_sfu_check_active(lk_sfu_person *p);
 
 /* ---- sfu_data.c ----------------------------------------------------------------------------------------------------------------- */

@@ -309,10 +309,12 @@ static lk_err check(lk_sfu *s, const lk_sfu_join *join, asked *out, char name[LK
         return refuse(why, 400, "metadata or attributes are too long");
     if (out->reconnect)
         return LK_OK;
+    if (join->overload)
+        return refuse(why, 503, join->overload);
     lk_sfu_room *r = lk_sfu_room_find(s, name);
     if (!r && s->config.no_auto_create && !t->video.room_create)
         return refuse(why, 404, "requested room does not exist");
-    if (!r && s->rooms.count >= s->config.limits.rooms)
+    if (!r && atomic_load_explicit(&s->totals->rooms, memory_order_relaxed) >= s->config.limits.rooms)
         return refuse(why, 503, "too many rooms");
     uint32_t most = r && r->max_participants ? LK_MIN(r->max_participants, s->config.limits.participants) : s->config.limits.participants;
     if (r && r->people.count >= most && !lk_sfu_person_find(r, t->identity))
@@ -406,8 +408,8 @@ static lk_err person_new(lk_sfu_person **out, lk_sfu *s, const lk_token *t, cons
     p->auto_subscribe_data = a->auto_data;
     p->adaptive_stream = a->adaptive;
     p->allow_pause = a->allow_pause;
-    p->messages = (lk_sfu_bucket){.rate = s->config.limits.signal_messages_per_sec,
-                                  .level = (double)s->config.limits.signal_messages_per_sec * 10, .at = s->now};
+    lk_sfu_bucket_init(s, &p->messages, s->config.limits.signal_messages_per_sec);
+    lk_sfu_bucket_init(s, &p->updates, s->config.limits.updates_per_sec);
     p->next_handle = (uint16_t)(1 + lk_rand_below(s->env, 256));
     p->offer_id = lk_rand_below(s->env, 256);
     p->active_due = s->now + SFU_ACTIVE_USEC;
@@ -679,6 +681,17 @@ static lk_err room_made(lk_sfu_room **out, lk_sfu *s, const char *name, const Na
     return LK_OK;
 }
 
+/* Whether it was told to use TCP, when it was here last. */
+static bool left_by_tcp(const lk_sfu_room *r, const lk_sfu_person *p)
+{
+    for (size_t i = r->gone.count; i-- > 0;) {
+        const lk_sfu_gone *gone = lk_queue_peek((lk_queue *)(uintptr_t)&r->gone, i);
+        if (strcmp(gone->identity, p->identity) == 0)
+            return gone->by_tcp && gone->at + SFU_PROTOCOL_USEC > r->sfu->now;
+    }
+    return false;
+}
+
 static lk_err accept_new(lk_sfu *s, const lk_sfu_join *join, const asked *a, const char *name, uint32_t *conn)
 {
     lk_sfu_person *p = NULL;
@@ -700,6 +713,8 @@ static lk_err accept_new(lk_sfu *s, const lk_sfu_join *join, const asked *a, con
     lk_sfu_person *before = lk_sfu_person_find(r, p->identity);
     if (before)
         lk_sfu_person_remove(before, LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY, LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT);
+    if (left_by_tcp(r, p))
+        lk_sfu_prefer_tcp(p, true);
     p->room = r;
     p->conn = *conn;
     lk_list_push(&r->people, &p->link);
@@ -712,13 +727,26 @@ static lk_err accept_new(lk_sfu *s, const lk_sfu_join *join, const asked *a, con
     return LK_OK;
 }
 
+/* The clock of the joins may be ten seconds ahead of time. */
+static bool spend_join(lk_sfu *s)
+{
+    lk_usec share = LK_SEC(1) / s->config.limits.joins_per_sec, next;
+    int64_t paid = atomic_load_explicit(&s->totals->joins_paid_until, memory_order_relaxed);
+    do {
+        next = LK_MAX(paid, s->now) + share;
+        if (next > s->now + LK_SEC(10))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&s->totals->joins_paid_until, &paid, next, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 lk_err lk_sfu_accept(lk_sfu *s, lk_usec now, const lk_sfu_join *join, uint32_t *conn, lk_sfu_refusal *why)
 {
     asked a;
     char name[LK_SFU_NAME_MAX + 1];
     lk_sfu_begin(s, now);
     lk_err err = check(s, join, &a, name, why);
-    if (err == LK_OK && !lk_sfu_spend(s, &s->joins))
+    if (err == LK_OK && !spend_join(s))
         err = refuse(why, 503, "too many joins at once");
     if (err == LK_OK) {
         lk_sfu_room *r = lk_sfu_room_find(s, name);

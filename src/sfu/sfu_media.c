@@ -159,6 +159,14 @@ void lk_sfu_accept_answer(lk_sfu_person *p, const Livekit__SessionDescription *d
     lk_sfu_negotiate(p);
 }
 
+void lk_sfu_prefer_tcp(lk_sfu_person *p, bool on)
+{
+    p->by_tcp = on;
+    lk_peer_prefer_tcp(p->publisher, on);
+    if (p->subscriber)
+        lk_peer_prefer_tcp(p->subscriber, on);
+}
+
 void lk_sfu_restart_subscriber(lk_sfu_person *p)
 {
     lk_peer_restart_ice(p->subscriber, p->sfu->now);

@@ -16,16 +16,30 @@ lk_sfu_room *lk_sfu_room_find(lk_sfu *s, const char *name)
     return NULL;
 }
 
+/* One more of all loops together. False: there is no room for it. */
+static bool count_room(lk_sfu *s)
+{
+    if (atomic_fetch_add_explicit(&s->totals->rooms, 1, memory_order_relaxed) < s->config.limits.rooms)
+        return true;
+    atomic_fetch_sub_explicit(&s->totals->rooms, 1, memory_order_relaxed);
+    return false;
+}
+
+static void release_room(lk_sfu *s, lk_sfu_room *r)
+{
+    atomic_fetch_sub_explicit(&s->totals->rooms, 1, memory_order_relaxed);
+    if (r)
+        lk_release(s->env, r, sizeof *r);
+}
+
 lk_err lk_sfu_room_new(lk_sfu_room **out, lk_sfu *s, const char *name)
 {
     static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    if (s->rooms.count >= s->config.limits.rooms)
+    if (!count_room(s))
         return LK_ERR_FULL;
     lk_sfu_room *r = lk_alloc0(s->env, sizeof *r);
-    if (!r)
-        return LK_ERR_NOMEM;
-    if (lk_sfu_text(s->env, &r->metadata, "") != LK_OK) {
-        lk_release(s->env, r, sizeof *r);
+    if (!r || lk_sfu_text(s->env, &r->metadata, "") != LK_OK) {
+        release_room(s, r);
         return LK_ERR_NOMEM;
     }
     r->sfu = s;
@@ -71,7 +85,7 @@ void lk_sfu_room_free(lk_sfu_room *r)
     lk_queue_deinit(&r->gone);
     lk_sfu_text_free(s->env, &r->metadata);
     lk_list_remove(&s->rooms, &r->link);
-    lk_release(s->env, r, sizeof *r);
+    release_room(s, r);
 }
 
 void lk_sfu_room_left(lk_sfu_room *r)
@@ -429,7 +443,7 @@ void lk_sfu_person_remove(lk_sfu_person *p, int reason, int action)
         lk_arena_reset(&s->out);
     }
     if (known && !p->grants.hidden) {
-        lk_sfu_gone gone = {.at = s->now, .reason = reason};
+        lk_sfu_gone gone = {.at = s->now, .reason = reason, .by_tcp = p->by_tcp};
         memcpy(gone.sid, p->sid, sizeof gone.sid);
         memcpy(gone.identity, p->identity, sizeof gone.identity);
         if (r->gone.count == SFU_GONE_MAX)

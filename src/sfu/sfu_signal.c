@@ -105,8 +105,9 @@ static void on_simulate(lk_sfu_person *p, const request *m)
         lk_sfu_person_remove(p, LIVEKIT__DISCONNECT_REASON__SERVER_SHUTDOWN, LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT);
         break;
     case LIVEKIT__SIMULATE_SCENARIO__SCENARIO_SWITCH_CANDIDATE_PROTOCOL:
-        /* all our candidates are in every description: the client chooses anew when it starts anew */
-        lk_sfu_send_leave(p, LIVEKIT__DISCONNECT_REASON__UNKNOWN_REASON, LIVEKIT__LEAVE_REQUEST__ACTION__RECONNECT);
+        lk_sfu_prefer_tcp(p, m->simulate->switch_candidate_protocol == LIVEKIT__CANDIDATE_PROTOCOL__TCP);
+        if (p->subscriber) /* what the client offers is the client's to restart */
+            lk_sfu_restart_subscriber(p);
         break;
     case LIVEKIT__SIMULATE_SCENARIO__SCENARIO_DISCONNECT_SIGNAL_ON_RESUME: p->drop_on_resume = 1; break;
     case LIVEKIT__SIMULATE_SCENARIO__SCENARIO_DISCONNECT_SIGNAL_ON_RESUME_NO_MESSAGES: p->drop_on_resume = -3; break;
@@ -144,6 +145,8 @@ static void on_update_metadata(lk_sfu_person *p, const request *m)
     if (!p->grants.can_update_metadata) {
         reply.reason = LIVEKIT__REQUEST_RESPONSE__REASON__NOT_ALLOWED;
         reply.message = "does not have permission to update own metadata";
+    } else if (!lk_sfu_spend(p->sfu, &p->updates)) {
+        reply.message = "too many updates at once";
     } else if (u->name && strlen(u->name) > LK_SFU_NAME_MAX) {
         reply.message = "exceeds name length limit";
     } else if (u->metadata && strlen(u->metadata) > p->sfu->config.limits.metadata_bytes) {

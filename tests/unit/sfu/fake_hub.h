@@ -28,7 +28,7 @@ struct lk_peer {
     lk_link link;
     lk_hub *hub;
     void *user;
-    bool offers, closed, outstanding, dirty, restarted, open[LK_PEER_CHANNELS];
+    bool offers, closed, outstanding, dirty, restarted, by_tcp, open[LK_PEER_CHANNELS];
     lk_pc_state state;
     lk_list ups, downs;
     size_t free_sections[3]; /* by kind */
@@ -135,6 +135,15 @@ lk_err lk_hub_new(lk_hub **out, const lk_env *env, const lk_hub_config *config, 
     lk_queue_init(&h->events, env, sizeof(fake_event *), 4096);
     *out = h;
     return LK_OK;
+}
+
+void lk_hub_set_addresses(lk_hub *h, const lk_addr *udp, size_t udp_count, const lk_addr *tcp, size_t tcp_count)
+{
+    LK_UNUSED(h);
+    LK_UNUSED(udp);
+    LK_UNUSED(udp_count);
+    LK_UNUSED(tcp);
+    LK_UNUSED(tcp_count);
 }
 
 void lk_hub_free(lk_hub *h)
@@ -374,6 +383,9 @@ size_t lk_peer_sections_missing(const lk_peer *p, lk_media_kind kind)
     }
     return n > p->free_sections[kind] ? n - p->free_sections[kind] : 0;
 }
+
+void lk_peer_prefer_tcp(lk_peer *p, bool on) { p->by_tcp = on; }
+
 void lk_peer_restart_ice(lk_peer *p, lk_usec now)
 {
     LK_UNUSED(now);

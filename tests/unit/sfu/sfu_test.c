@@ -494,6 +494,70 @@ LK_TEST(limits_of_rooms_people_and_joins_refuse_and_leave_the_others_alone)
     world_free(&w);
 }
 
+LK_TEST(rooms_and_joins_are_counted_over_all_loops_of_a_server)
+{
+    lk_sfu_totals totals = {0};
+    lk_sfu_config c = *plain();
+    c.totals = &totals;
+    c.limits = (lk_sfu_limits){.rooms = 1, .joins_per_sec = 1};
+    world w, other;
+    if (!world_new(&w, env, &c))
+        return;
+    c.loop = 'b';
+    if (!world_new(&other, env, &c)) {
+        world_free(&w);
+        return;
+    }
+    lk_token t = token("ann"), elsewhere = token("bob");
+    lk_sfu_refusal why = {0};
+    uint32_t conn;
+    elsewhere.video.room = "another";
+    if (join_v0(&w, &t, "sdk=js", &conn, &why) == LK_OK && !lk_test_oom()) {
+        CHECK_EQ(join_v0(&other, &elsewhere, "sdk=js", &conn, &why), LK_ERR_DENIED);
+        CHECK_EQ(why.status, 503);
+        CHECK_STR(why.text, "too many rooms");
+        run(&w, LK_SEC(60)); /* nobody connects: the room is left, and then closed */
+        run(&w, LK_SEC(60));
+        other.now = w.now;
+        unsigned let_in = 0;
+        for (int i = 0; i < 30; i++)
+            let_in += join_v0(i % 2 ? &other : &w, &(lk_token){.key = "key", .identity = "ann", .name = "", .metadata = "", .sha256 = "", .room_preset = "",
+                              .room_config = "", .has_video = true, .video = {.room_join = true, .room = "another", .destination_room = ""}},
+                              "sdk=js&reconnect=1&sid=PA_x", &conn, &why) == LK_OK;
+        CHECK_EQ(let_in, 10);
+        CHECK_STR(why.text, "too many joins at once");
+        other.now += LK_SEC(10);
+        CHECK_OK(join_v0(&other, &elsewhere, "sdk=js", &conn, &why));
+    }
+    world_free(&other);
+    world_free(&w);
+    CHECK_EQ(atomic_load(&totals.rooms), 0);
+}
+
+LK_TEST(an_overloaded_server_lets_nobody_new_in_and_those_who_are_in_come_back)
+{
+    WORLD(w);
+    uint32_t first = enter(&w, "ann"), conn = 0;
+    lk_token t = token("ann"), late = token("bob");
+    lk_sfu_refusal why = {0};
+    lk_sfu_join join = {.token = &late, .query = lk_str_of("sdk=js"), .overload = "no descriptor is left"};
+    connect(&w, "ann");
+    if (lk_test_oom()) {
+        world_free(&w);
+        return;
+    }
+    CHECK_EQ(lk_sfu_validate(w.s, w.now, &join, &why), LK_ERR_DENIED);
+    CHECK_EQ(lk_sfu_accept(w.s, w.now, &join, &conn, &why), LK_ERR_DENIED);
+    CHECK_EQ(why.status, 503);
+    CHECK_STR(why.text, "no descriptor is left");
+    drain(&w);
+    CHECK_EQ(closed(&w, first), 0);
+    join.token = &t;
+    join.query = lk_str_of("sdk=js&reconnect=1&sid=PA_x");
+    CHECK_OK(lk_sfu_accept(w.s, w.now, &join, &conn, &why));
+    world_free(&w);
+}
+
 LK_TEST(without_auto_create_only_rooms_that_exist_can_be_joined)
 {
     lk_sfu_config c = *plain();
@@ -653,6 +717,33 @@ LK_TEST(a_room_closes_20_s_after_the_last_one_left_and_300_s_when_nobody_came)
     CHECK(lk_test_oom() || lk_sfu_room_find(w.s, "room"));
     run(&w, LK_SEC(2));
     CHECK(!lk_sfu_room_find(w.s, "room"));
+    world_free(&w);
+}
+
+LK_TEST(metadata_is_changed_five_times_a_second_and_no_more)
+{
+    WORLD(w);
+    lk_token t = token("ann");
+    t.video.can_update_own_metadata = LK_TOKEN_YES;
+    uint32_t a = enter_with(&w, &t, true, "m=application");
+    Livekit__UpdateParticipantMetadata u = LIVEKIT__UPDATE_PARTICIPANT_METADATA__INIT;
+    u.metadata = (char *)(uintptr_t)"m";
+    u.has_request_id = 1;
+    unsigned done = 0;
+    for (u.request_id = 1; u.request_id <= 60 && !lk_test_oom(); u.request_id++) {
+        REQUEST(&w, a, UPDATE_METADATA, update_metadata, &u);
+        const Livekit__RequestResponse *r = last(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REQUEST_RESPONSE)->request_response;
+        CHECK_EQ(r->request_id, u.request_id);
+        CHECK_EQ(r->reason, done < 50 ? LIVEKIT__REQUEST_RESPONSE__REASON__OK : LIVEKIT__REQUEST_RESPONSE__REASON__LIMIT_EXCEEDED);
+        done += r->reason == LIVEKIT__REQUEST_RESPONSE__REASON__OK;
+    }
+    w.now += LK_SEC(1);
+    for (u.request_id = 1; u.request_id <= 10 && !lk_test_oom(); u.request_id++) {
+        REQUEST(&w, a, UPDATE_METADATA, update_metadata, &u);
+        done += last(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REQUEST_RESPONSE)->request_response->reason == LIVEKIT__REQUEST_RESPONSE__REASON__OK;
+    }
+    CHECK(lk_test_oom() || done == 55);
+    CHECK_EQ(closed(&w, a), 0);
     world_free(&w);
 }
 
@@ -1466,6 +1557,38 @@ LK_TEST(simulated_faults_do_what_they_are_called)
     s.node_failure = 1;
     REQUEST(&w, a, SIMULATE, simulate, &s);
     CHECK(lk_test_oom() || (closed(&w, a) == 1000 && !last(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE) && person(&w, "ann")));
+    world_free(&w);
+}
+
+LK_TEST(who_is_told_to_use_another_protocol_restarts_and_is_still_told_when_it_joins_anew)
+{
+    WORLD(w);
+    uint32_t a = 0, again = 0;
+    lk_token t = token("ann");
+    lk_sfu_refusal why = {0};
+    if (join_v0(&w, &t, "sdk=js&protocol=16", &a, &why) != LK_OK) {
+        CHECK(lk_test_oom());
+        world_free(&w);
+        return;
+    }
+    connect(&w, "ann");
+    size_t offers = count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_OFFER);
+    Livekit__SimulateScenario s = LIVEKIT__SIMULATE_SCENARIO__INIT;
+    s.scenario_case = LIVEKIT__SIMULATE_SCENARIO__SCENARIO_SWITCH_CANDIDATE_PROTOCOL;
+    s.switch_candidate_protocol = LIVEKIT__CANDIDATE_PROTOCOL__TCP;
+    REQUEST(&w, a, SIMULATE, simulate, &s);
+    if (!lk_test_oom()) {
+        CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_OFFER), offers + 1);
+        CHECK(!last(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE) && closed(&w, a) == 0);
+        CHECK(person(&w, "ann")->publisher->by_tcp && person(&w, "ann")->subscriber->by_tcp);
+    }
+    if (join_v0(&w, &t, "sdk=js&protocol=16", &again, &why) == LK_OK && !lk_test_oom()) {
+        CHECK(person(&w, "ann")->publisher->by_tcp && person(&w, "ann")->subscriber->by_tcp);
+        connect(&w, "ann");
+        s.switch_candidate_protocol = LIVEKIT__CANDIDATE_PROTOCOL__UDP;
+        REQUEST(&w, again, SIMULATE, simulate, &s);
+        CHECK(!person(&w, "ann")->publisher->by_tcp && !person(&w, "ann")->subscriber->by_tcp);
+    }
     world_free(&w);
 }
 
