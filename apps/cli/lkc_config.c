@@ -142,20 +142,17 @@ static bool set_udp_port(lkc_reader *r, const char *path, const yaml_node_t *nod
     return true;
 }
 
-static bool set_external(lkc_reader *r, const char *path, const yaml_node_t *node)
-{
-    bool on;
-    if (!take_bool(scalar(node), &on))
-        return bad_value(r, path, "true or false");
-    if (on)
-        r->warn("rtc.use_external_ip is not built: give the address in rtc.node_ip");
-    return true;
-}
-
 static bool set_stun(lkc_reader *r, const char *path, const yaml_node_t *node)
 {
-    (void)path, (void)node;
-    r->warn("rtc.stun_servers is not used: clients reach this server at the addresses it tells");
+    lkc_config *c = r->config;
+    if (node->type != YAML_SEQUENCE_NODE)
+        return bad_value(r, path, "a list of servers");
+    for (const yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
+        const char *text = scalar(yaml_document_get_node(&r->document, *i));
+        if (!text || !*text || c->options.stun_server_count == LKC_STUN_MAX)
+            return bad_value(r, path, "a list of at most 8 servers");
+        c->stun_servers[c->options.stun_server_count++] = strdup(text);
+    }
     return true;
 }
 
@@ -211,7 +208,8 @@ static const lkc_row rows[] = {
     {"rtc.udp_port", LKC_CALL, 0, set_udp_port},
     {"rtc.tcp_port", LKC_TCP_PORT, AT(options.tcp_port)},
     {"rtc.node_ip", LKC_TEXT, AT(options.node_ip)},
-    {"rtc.use_external_ip", LKC_CALL, 0, set_external},
+    {"rtc.use_external_ip", LKC_BOOL, AT(options.use_external_ip)},
+    {"rtc.advertise_internal_ip", LKC_BOOL, AT(options.advertise_internal_ip)},
     {"rtc.enable_loopback_candidate", LKC_BOOL, AT(options.loopback_candidates)},
     {"rtc.stun_servers", LKC_CALL, 0, set_stun},
     {"rtc.use_ice_lite", LKC_IGNORED, 0, NULL}, /* always */

@@ -7,13 +7,14 @@
 
 #include "livekit/server.h"
 
-enum { LKC_KEYS_MAX = 64, LKC_BIND_MAX = 16, LKC_LOOPS_MAX = 16, LKC_WARNINGS_MAX = 16, LKC_WHY_MAX = 300 };
+enum { LKC_KEYS_MAX = 64, LKC_BIND_MAX = 16, LKC_LOOPS_MAX = 16, LKC_STUN_MAX = 8, LKC_WARNINGS_MAX = 16, LKC_WHY_MAX = 300 };
 
 /* Texts live as long as the process. */
 typedef struct lkc_config {
     lk_server_options options;
     lk_access_key keys[LKC_KEYS_MAX];
     const char *bind[LKC_BIND_MAX];
+    const char *stun_servers[LKC_STUN_MAX];
     const char *key_file;
     bool log_json;
     char why[LKC_WHY_MAX]; /* of what was refused: one line */

@@ -254,6 +254,7 @@ int lkc_serve(int argc, char **argv)
         return status;
     o->keys = a.config.keys;
     o->bind_addresses = o->bind_address_count ? a.config.bind : NULL;
+    o->stun_servers = a.config.stun_servers;
     o->log = log_text;
     o->log_user_data = &a.config;
     for (size_t i = 0; a.dev && i < o->bind_address_count; i++)

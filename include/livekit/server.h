@@ -53,9 +53,14 @@ typedef struct lk_server_options {
     lk_log_level log_level; /* LK_LOG_WARN */
     lk_log_fn log;          /* NULL: nowhere */
     void *log_user_data;
-    /* Threads that carry rooms, 1..16 [1]; 0: one per core, 4 at most. A room lives on one, picked by its name. max_rooms and the
-     * bound of all joins together are those of each; each calls log. */
+    /* Threads that carry rooms, 1..16 [1]; 0: one per core, 4 at most. A room lives on one, picked by its name; each calls log. */
     uint32_t loops;
+    /* Behind a router that hands the ports on: at the start STUN servers are asked, from the port of the media, how each IPv4 interface is
+     * seen from outside, and clients are told that address in its place (with advertise_internal_ip: beside it). Nothing is asked with
+     * node_ip. Where none answers within 5 s there is a warning, and the interfaces are told as they are. */
+    bool use_external_ip, advertise_internal_ip;
+    const char *const *stun_servers; /* "host:port" or "host", 8 at most; none: public ones */
+    size_t stun_server_count;
 } lk_server_options;
 
 /* Fills in the defaults. options not NULL. LK_ANY. */
@@ -72,7 +77,7 @@ LK_API void lk_server_unref(lk_server *server);
 
 /* Opens the ports and starts the threads; clients can join once it returned LK_OK. why: may be NULL, otherwise names the address and
  * the reason. LK_ERR_STATE: it runs already, or a port is taken; LK_ERR_DENIED: a port this user may not have; LK_ERR_NETWORK.
- * Can be started again after a stop. LK_BLOCKS for a few milliseconds. */
+ * Can be started again after a stop. LK_BLOCKS for a few milliseconds, with use_external_ip up to 5 s. */
 LK_API LK_NODISCARD lk_err lk_server_start(lk_server *server, lk_error *why);
 
 /* Tells every participant to leave and, if it can, to come back elsewhere, closes everything, joins the threads. Without effect when

@@ -62,6 +62,11 @@ static lk_err take_addresses(lk_server *s, lk_error *why)
             return say(why, LK_ERR_INVALID, "not a numeric address to bind to: ", list[i]);
         a->port = (uint16_t)o->port;
     }
+    if (o->stun_server_count > API_STUN_SERVERS_MAX || (o->stun_server_count && !o->stun_servers))
+        return say(why, LK_ERR_INVALID, "more than 8 STUN servers", NULL);
+    for (size_t i = 0; i < o->stun_server_count; i++)
+        if ((s->stun_servers[i] = o->stun_servers[i] ? keep(s, o->stun_servers[i]) : NULL) == NULL)
+            return say(why, LK_ERR_INVALID, "a STUN server is missing", NULL);
     if (o->node_ip && o->node_ip[0] && !lk_addr_parse_ip(&s->node_ip, lk_str_of(o->node_ip)))
         return say(why, LK_ERR_INVALID, "not a numeric address for clients: ", o->node_ip);
     return LK_OK;
@@ -135,6 +140,7 @@ lk_err lk_server_new(lk_server **out, const lk_server_options *options, lk_error
     s->options.keys = NULL;
     s->options.bind_addresses = NULL;
     s->options.node_ip = NULL;
+    s->options.stun_servers = NULL;
     if (err != LK_OK) {
         lk_server_unref(s);
         return err;
@@ -211,10 +217,10 @@ static void close_others(api_serve *s)
 }
 
 /* The front waits until all are open, so that nobody is let in before. */
-static void do_start(call *c, lk_usec now)
+static void open_all(void *ctx, lk_usec now)
 {
+    call *c = (call *)ctx, other;
     api_serve *s = c->hall->serve;
-    call other;
     c->err = api_serve_open(s, now, &c->why);
     if (c->err == LK_OK) {
         for (size_t i = 1; i < s->hall_count && c->err == LK_OK; i++) {
@@ -226,6 +232,21 @@ static void do_start(call *c, lk_usec now)
             close_others(s);
             api_serve_close(s);
         }
+    }
+    finish(c);
+}
+
+static void do_start(call *c, lk_usec now)
+{
+    api_serve *s = c->hall->serve;
+    c->err = api_serve_open_media(s, now, &c->why);
+    if (c->err == LK_OK) {
+        lk_err err = api_reach_ask(s, now, open_all, c); /* then c may be over already */
+        if (err == LK_OK)
+            return;
+        c->err = err;
+        lk_error_set(&c->why, err, "no memory", (const char *)NULL);
+        api_serve_close(s);
     }
     finish(c);
 }

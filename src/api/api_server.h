@@ -24,6 +24,7 @@
 #define API_SERVE_RATES 1024
 #define API_SERVE_TX_BATCH 64
 #define API_LOOPS_MAX 16
+#define API_STUN_SERVERS_MAX 8
 
 struct lk_server {
     api_object o; /* first */
@@ -37,6 +38,7 @@ struct lk_server {
     size_t http_count;
     bool http_by_default; /* one of them may be missing */
     lk_addr node_ip;      /* family 0: none */
+    const char *stun_servers[API_STUN_SERVERS_MAX]; /* in arena */
     pthread_mutex_t lock; /* guards what is below, and start and stop against each other */
     struct api_serve *serve;
 };
@@ -83,6 +85,22 @@ typedef struct api_routes {
     _Atomic(uint64_t) slots[API_ROUTE_SETS][API_ROUTE_WAYS]; /* hash, its lowest 4 bits the hall; 0: empty */
 } api_routes;
 
+/* The addresses of the interfaces, as last looked at; outside: how a STUN server saw it, family 0: not known. */
+typedef struct api_reach {
+    struct api_interface {
+        lk_addr at, outside;
+    } interfaces[API_SERVE_ADDRESSES_MAX];
+    size_t count;
+} api_reach;
+typedef struct api_ask api_ask;
+
+/* One address and what is open there. */
+typedef struct api_place {
+    lk_addr at;
+    lk_udp *udp;
+    lk_listener *tcp; /* of hall 0; NULL: none */
+} api_place;
+
 /* One loop with the rooms that live on it. */
 typedef struct api_hall {
     api_serve *serve;
@@ -90,8 +108,9 @@ typedef struct api_hall {
     lk_loop *loop;
     lk_sfu *sfu; /* NULL before it is opened and after it is closed */
     struct lk_dtls_context *dtls;
-    lk_udp *udp[API_SERVE_ADDRESSES_MAX];
-    size_t udp_count;
+    api_reach reach; /* hall 0's is looked up, the others are told it */
+    api_place places[API_SERVE_ADDRESSES_MAX];
+    size_t place_count;
     lk_timer clock; /* the engine's deadline */
     /* with several loops */
     lk_map pending;              /* conn -> bytes of its messages that the front has not taken yet */
@@ -153,10 +172,13 @@ struct api_serve {
     api_hall halls[API_LOOPS_MAX];
     size_t hall_count; /* set before any of their threads starts */
     api_routes *routes; /* NULL with one */
-    lk_listener *http[API_SERVE_ADDRESSES_MAX], *tcp[API_SERVE_ADDRESSES_MAX];
-    lk_addr udp_at[API_SERVE_ADDRESSES_MAX]; /* of the sockets of each hall */
-    size_t http_count, tcp_count, udp_count;
-    lk_server_ports ports;
+    lk_listener *http[API_SERVE_ADDRESSES_MAX];
+    size_t http_count;
+    lk_server_ports ports; /* written at the start alone */
+    lk_usec looked_at;     /* at the interfaces */
+    bool reach_untold;     /* some hall does not know them */
+    api_ask *ask;          /* NULL but while a start waits for STUN servers */
+    lk_sfu_totals totals;
     lk_list visits, talks, dirty;
     lk_map conns;  /* hall and conn -> api_visit */
     lk_map admins; /* tag -> api_visit */
@@ -171,7 +193,9 @@ struct api_serve {
     lk_timer stop_timer;
 };
 
-/* Thread of the front, as all that follows. Opens sockets and the first hall; on failure everything is closed again and *why says what. */
+/* Thread of the front, as all that follows. First the sockets of its hall; then, once it is known how they are seen from outside, the
+ * ports and the engine. On failure everything is closed again and *why says what. */
+lk_err api_serve_open_media(api_serve *s, lk_usec now, lk_error *why);
 lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why);
 /* Farewells; stopped is called when all have gone, or after 2 s. Then api_serve_close. */
 void api_serve_stop(api_serve *s, lk_usec now, void (*stopped)(void *ctx), void *ctx);
@@ -196,12 +220,30 @@ void api_serve_signal_taken(api_serve *s, const api_hall *h, uint32_t conn, size
 api_visit *api_serve_answered(api_serve *s, uint64_t tag); /* it waits no longer; NULL: it has gone */
 lk_err api_serve_cannot(lk_error *why, lk_err err, const char *what, const lk_addr *at);
 
+void api_serve_flow_accepted(void *ctx, lk_usec now, lk_stream *stream, const lk_addr *local, const lk_addr *remote);
+
+/* Where it is reached (api_server_reach.c). Of the front: */
+lk_err api_reach_open(api_serve *s, lk_usec now, lk_error *why);
+/* done runs, at once or after 5 s at most, when STUN servers have said how the sockets are seen from outside, if they are to be asked. */
+LK_NODISCARD lk_err api_reach_ask(api_serve *s, lk_usec now, void (*done)(void *ctx, lk_usec now), void *ctx);
+void api_reach_answered(api_serve *s, lk_usec now, const lk_datagram *d);
+/* Before somebody comes in: interfaces there are since the last time are served and told. */
+void api_reach_follow(api_serve *s, lk_usec now);
+/* On the loop of the hall: */
+lk_err api_hall_open_sockets(api_hall *h, lk_error *why); /* where reach says and there are none yet; hall 0 first */
+void api_hall_follow(api_hall *h);                        /* reach has changed */
+void api_hall_tell_engine(api_hall *h);
+lk_udp *api_hall_socket(api_hall *h, const lk_addr *local); /* NULL: none */
+void api_hall_close_places(api_hall *h);
+void api_hall_close_streams(api_hall *h);
+
 /* Halls (api_server_hall.c). On the loop of the hall unless said otherwise. */
-lk_err api_hall_open_sockets(api_hall *h, lk_error *why); /* hall 0 first: it finds the addresses and the port */
 lk_err api_hall_open_engine(api_hall *h, lk_usec now, lk_error *why);
 void api_hall_close(api_hall *h);                              /* of its rooms nobody is told */
 void api_hall_free(api_hall *h);                               /* any thread, after all loops have ended */
 void api_hall_drain(api_hall *h, lk_usec now);
+void api_hall_datagram(void *hall, lk_usec now, const lk_datagram *d);
+void api_hall_datagrams(void *hall, lk_usec now);
 void api_hall_arm(api_hall *h);
 void api_hall_stop(api_hall *h, lk_usec now);
 /* By name of the room; any thread. */
@@ -215,6 +257,7 @@ LK_NODISCARD lk_err api_hall_signal(api_hall *h, api_visit *v, bool binary, lk_b
 LK_NODISCARD lk_err api_hall_admin(api_hall *h, uint64_t tag, lk_sfu_method method, lk_str token, lk_bytes request);
 void api_hall_admin_forget(api_hall *h, uint64_t tag);
 LK_NODISCARD lk_err api_hall_ask_stats(api_hall *h, uint64_t tag);
+LK_NODISCARD lk_err api_hall_tell_reach(api_hall *h, const api_reach *reach);
 void api_hall_left(api_hall *h, api_note *farewell, uint32_t conn);
 void api_hall_input(api_hall *h, api_flow *f, lk_bytes frame);
 void api_hall_flow_closed(api_hall *h, const api_flow *f);

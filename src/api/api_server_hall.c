@@ -240,6 +240,24 @@ lk_err api_hall_admin(api_hall *h, uint64_t tag, lk_sfu_method method, lk_str to
     return LK_OK;
 }
 
+static void do_tell_reach(api_note *n, lk_usec now)
+{
+    LK_UNUSED(now);
+    memcpy(&n->hall->reach, n->bytes.data, sizeof n->hall->reach);
+    api_hall_follow(n->hall);
+}
+
+lk_err api_hall_tell_reach(api_hall *h, const api_reach *reach)
+{
+    size_t at = 0;
+    api_note *n = note_new(h, false, sizeof *reach + 1);
+    if (!n)
+        return LK_ERR_NOMEM;
+    n->bytes = note_put_bytes(n, &at, (lk_bytes){(const uint8_t *)reach, sizeof *reach});
+    note_send(n, do_tell_reach, NULL);
+    return LK_OK;
+}
+
 static void do_admin_forget(api_note *n, lk_usec now)
 {
     LK_UNUSED(now);
@@ -607,30 +625,24 @@ static void pass(api_hall *h, api_hall *to, const lk_datagram *d)
     h->passed++;
 }
 
-static void on_datagram(void *ctx, lk_usec now, const lk_datagram *d)
+void api_hall_datagram(void *ctx, lk_usec now, const lk_datagram *d)
 {
     api_hall *h = (api_hall *)ctx, *to = h->serve->routes ? hall_of(h, d) : h;
     if (to != h)
         pass(h, to, d);
     else if (h->sfu)
         lk_sfu_input(h->sfu, now, &(lk_sfu_packet){.d = *d});
+    else if (h->index == 0)
+        api_reach_answered(h->serve, now, d);
 }
 
-static void on_datagrams(void *ctx, lk_usec now)
+void api_hall_datagrams(void *ctx, lk_usec now)
 {
     api_hall *h = (api_hall *)ctx;
     for (size_t i = 0; h->serve->routes && i < h->serve->hall_count; i++)
         lane_send(&h->lanes[i]);
     if (h->sfu)
         settle(h, now);
-}
-
-static lk_udp *socket_of(const api_hall *h, const lk_addr *local)
-{
-    for (size_t i = 0; i < h->udp_count; i++)
-        if (lk_addr_ip_eq(&h->serve->udp_at[i], local))
-            return h->udp[i];
-    return NULL;
 }
 
 static void send_over_tcp(api_hall *h, lk_usec now, const lk_datagram *d)
@@ -658,7 +670,7 @@ static void send_packets(api_hall *h, lk_usec now)
             }
             if (h->serve->routes && is_check_answered(&p[i].d))
                 route_learn(h, &p[i].d);
-            lk_udp *u = count && lk_addr_ip_eq(&p[i].d.local, &batch[count - 1].local) ? from : socket_of(h, &p[i].d.local);
+            lk_udp *u = count && lk_addr_ip_eq(&p[i].d.local, &batch[count - 1].local) ? from : api_hall_socket(h, &p[i].d.local);
             if (count && u != from) {
                 lk_udp_send_batch(from, batch, count);
                 count = 0;
@@ -695,59 +707,6 @@ static void on_clock(lk_timer *t, lk_usec now)
 
 /* ---- opening ----------------------------------------------------------------------------------------------------------- */
 
-lk_err api_hall_open_sockets(api_hall *h, lk_error *why)
-{
-    api_serve *s = h->serve;
-    lk_addr all[API_SERVE_ADDRESSES_MAX], bound;
-    bool first = h->index == 0;
-    size_t n = first ? lk_net_addresses(all, LK_LEN(all), true) : s->udp_count;
-    for (size_t i = 0; i < n; i++) {
-        lk_addr at = first ? all[i] : s->udp_at[i];
-        if (first)
-            at.port = s->ports.udp ? s->ports.udp : (uint16_t)s->server->options.udp_port;
-        lk_udp **u = &h->udp[h->udp_count];
-        lk_err err = first ? lk_udp_open(u, h->loop, &at, on_datagram, on_datagrams, h, &bound)
-                           : lk_udp_open_shared(u, h->loop, &at, on_datagram, on_datagrams, h, &bound);
-        if (err == LK_ERR_NETWORK && first)
-            continue; /* an address that is not ready yet, or has just gone */
-        if (err == LK_OK)
-            h->udp_count++;
-        if (err == LK_OK && first && s->hall_count > 1)
-            err = lk_udp_share(*u);
-        if (err != LK_OK)
-            return api_serve_cannot(why, err, " (UDP, media)", &at);
-        if (first) {
-            s->udp_at[s->udp_count++] = bound;
-            s->ports.udp = bound.port;
-        }
-    }
-    if (h->udp_count > 0)
-        return LK_OK;
-    lk_error_set(why, LK_ERR_NETWORK, "this machine has no address to receive media on", (const char *)NULL);
-    return LK_ERR_NETWORK;
-}
-
-/* What clients are told: node_ip in place of the interfaces; loopback where asked for, or where there is nothing else. */
-static size_t candidates(const api_serve *s, lk_addr out[API_SERVE_ADDRESSES_MAX], uint16_t port)
-{
-    const lk_server *server = s->server;
-    size_t n = 0;
-    if (server->node_ip.family)
-        out[n++] = server->node_ip;
-    for (int loopback = 0; loopback < 2; loopback++) {
-        if (loopback && n > 0 && !server->options.loopback_candidates)
-            break;
-        for (size_t i = 0; i < s->udp_count && n < API_SERVE_ADDRESSES_MAX; i++) {
-            bool is_loopback = lk_addr_is_loopback(&s->udp_at[i]);
-            if (is_loopback == (loopback == 1) && (is_loopback || !server->node_ip.family) && !(n && lk_addr_ip_eq(&out[0], &s->udp_at[i])))
-                out[n++] = s->udp_at[i];
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        out[i].port = port;
-    return n;
-}
-
 lk_err api_hall_open_engine(api_hall *h, lk_usec now, lk_error *why)
 {
     api_serve *s = h->serve;
@@ -756,18 +715,18 @@ lk_err api_hall_open_engine(api_hall *h, lk_usec now, lk_error *why)
     lk_sfu_config c = {.unix_usec = lk_clock_unix_usec(), .loop = (char)('a' + h->index), .key = server->keys[0].key, .secret = server->keys[0].secret,
                        .no_auto_create = o->no_auto_create, .remote_unmute = o->remote_unmute, .empty_timeout_sec = o->empty_timeout_sec,
                        .departure_timeout_sec = o->departure_timeout_sec, .max_participants = o->max_participants,
-                       .limits = {.rooms = o->max_rooms, .joins_per_sec = 4 * o->joins_per_sec}};
+                       .totals = &s->totals, .limits = {.rooms = o->max_rooms, .joins_per_sec = 4 * o->joins_per_sec}};
     lk_timer_init(&h->clock, on_clock);
     lk_map_init(&h->pending, s->env, o->max_connections);
     lk_err err = lk_dtls_context_new(&h->dtls, s->env);
     c.dtls = h->dtls;
-    c.udp_count = candidates(s, c.udp, s->ports.udp);
-    c.tcp_count = s->tcp_count ? candidates(s, c.tcp, s->ports.tcp) : 0;
     if (err == LK_OK && h->index > 0 && (h->lost = note_new(h, true, 0)) == NULL)
         err = LK_ERR_NOMEM;
     if (err == LK_OK)
         err = lk_sfu_new(&h->sfu, s->env, &c, now);
-    if (err != LK_OK)
+    if (err == LK_OK)
+        api_hall_tell_engine(h);
+    else
         lk_error_set(why, err, "the engine cannot be made: ", lk_err_text(err), (const char *)NULL);
     return err;
 }
@@ -776,9 +735,7 @@ lk_err api_hall_open_engine(api_hall *h, lk_usec now, lk_error *why)
 
 void api_hall_close(api_hall *h)
 {
-    for (size_t i = 0; i < h->udp_count; i++)
-        lk_udp_close(h->udp[i]);
-    h->udp_count = 0;
+    api_hall_close_places(h);
     if (h->clock.fire)
         (void)!lk_timer_set(h->loop, &h->clock, LK_NEVER);
     lk_sfu_free(h->sfu);

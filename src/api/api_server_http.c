@@ -164,6 +164,7 @@ static void serve_join(api_visit *v, lk_usec now, const lk_ws_request *r, bool v
         answer(v, now, 503, TEXT_TYPE, "no memory");
     } else {
         (void)lk_str_copy(copy, text.len + 1, text);
+        api_reach_follow(s, now);
         const lk_sfu_join join = {.token = &token, .token_text = copy, .v1 = v1, .query = r->query, .address = lk_addr_ip_text(&v->remote, address)};
         enter(v, now, &join, validate);
     }

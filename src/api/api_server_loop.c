@@ -226,7 +226,7 @@ static void on_flow_timer(lk_timer *t, lk_usec now)
         on_flow_ended(f, now);
 }
 
-static void on_flow(void *ctx, lk_usec now, lk_stream *stream, const lk_addr *local, const lk_addr *remote)
+void api_serve_flow_accepted(void *ctx, lk_usec now, lk_stream *stream, const lk_addr *local, const lk_addr *remote)
 {
     api_serve *s = (api_serve *)ctx;
     uint64_t key = flow_key(local, remote);
@@ -411,24 +411,6 @@ static lk_err open_http(api_serve *s, lk_error *why)
     return LK_OK;
 }
 
-static lk_err open_tcp(api_serve *s, lk_error *why)
-{
-    if (s->server->options.tcp_port == LK_SERVER_PORT_NONE)
-        return LK_OK;
-    for (size_t i = 0; i < s->udp_count; i++) {
-        lk_addr at = s->udp_at[i], bound;
-        at.port = s->ports.tcp ? s->ports.tcp : (uint16_t)s->server->options.tcp_port;
-        lk_err err = lk_listener_open(&s->tcp[s->tcp_count], s->loop, &at, on_flow, s, &bound);
-        if (err == LK_ERR_NETWORK)
-            continue;
-        if (err != LK_OK)
-            return api_serve_cannot(why, err, " (TCP, media)", &at);
-        s->tcp_count++;
-        s->ports.tcp = bound.port;
-    }
-    return LK_OK;
-}
-
 static void on_stop_timer(lk_timer *t, lk_usec now)
 {
     api_serve *s = LK_CONTAINER(t, api_serve, stop_timer);
@@ -436,7 +418,7 @@ static void on_stop_timer(lk_timer *t, lk_usec now)
     s->stopped(s->stopped_ctx);
 }
 
-lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why)
+lk_err api_serve_open_media(api_serve *s, lk_usec now, lk_error *why)
 {
     lk_list_init(&s->visits);
     lk_list_init(&s->talks);
@@ -445,11 +427,15 @@ lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why)
     lk_map_init(&s->admins, s->env, s->server->options.max_connections);
     lk_map_init(&s->flows, s->env, API_SERVE_FLOWS_MAX);
     lk_timer_init(&s->stop_timer, on_stop_timer);
+    lk_err err = api_reach_open(s, now, why);
+    if (err != LK_OK)
+        api_serve_close(s);
+    return err;
+}
+
+lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why)
+{
     lk_err err = open_http(s, why);
-    if (err == LK_OK)
-        err = api_hall_open_sockets(&s->halls[0], why);
-    if (err == LK_OK)
-        err = open_tcp(s, why);
     if (err == LK_OK)
         err = api_hall_open_engine(&s->halls[0], now, why);
     if (err != LK_OK)
@@ -465,9 +451,8 @@ static void close_listeners(api_serve *s)
 {
     for (size_t i = 0; i < s->http_count; i++)
         lk_listener_close(s->http[i]);
-    for (size_t i = 0; i < s->tcp_count; i++)
-        lk_listener_close(s->tcp[i]);
-    s->http_count = s->tcp_count = 0;
+    s->http_count = 0;
+    api_hall_close_streams(&s->halls[0]);
 }
 
 void api_serve_stop(api_serve *s, lk_usec now, void (*stopped)(void *ctx), void *ctx)
