@@ -52,25 +52,39 @@ STEPS = [
     ("browser on lkc serve", ["env", "LK_INTEROP_SERVER=ours", PYTHON, "-m", "pytest", "-q", "tests/browser"]),
     ("browser", [PYTHON, "-m", "pytest", "-q", "tests/browser"]),
 ]
-NIGHTLY = [
-    ("simulator, many seeds", [SIM, "--seeds", "200", "--jobs", "2"]),
-    ("simulator, 100,000 storms", [SIM, "--scenario", "storm", "--seeds", "100000", "--jobs", "2", "--quiet"]),
-    ("simulator, a day of one call", [SIM, "--scenario", "long_call", "--seed", "1", "--span", "86400000"]),
-    ("coverage of the parsers", ["tools/coverage.py"]),
-    ("libFuzzer", ["tools/fuzz.sh", "hunt", "60"]),
-    ("planted bugs are found", ["tools/canary.sh"]),
-    ("a thousand calls", [PYTHON, "tests/ffi/endurance.py", "--cycles", "1000"]),
-    ("abuse, all of it", [PYTHON, "tests/ffi/abuse.py"]),
-    ("the Python SDK under valgrind", [PYTHON, "tests/ffi/memcheck.py"]),
+# What a sanitizer finds ends the process, and then the simulator names its seed. (meson says the same for what it runs.)
+HALT = ["ASAN_OPTIONS=abort_on_error=1", "UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1"]
+# What the long runs stand on. Each takes both cores.
+NIGHTLY_BUILDS = [
     ("build with sanitizers", ["tools/build.sh", "asan"]),
-    ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8",
-                                "--suite", "unit", "--suite", "oom", "--suite", "fuzz"]),
-    ("simulator under sanitizers", ["build-asan/tests/sim/sim", "--seeds", "2", "--jobs", "2"]),
-    ("Python under sanitizers", ["tools/asan.sh"]),
     ("build with the thread sanitizer", ["tools/build.sh", "tsan"]),
-    ("threads", ["tools/tsan.sh"]),
-    ("analysers", ["tools/analyze.py"]),
+    ("build for libFuzzer", ["tools/build.sh", "fuzz"]),
+    ("build with planted bugs", ["tools/build.sh", "canary"]),
+    ("coverage of the parsers", ["tools/coverage.py"]),
 ]
+
+
+def nightly(night):
+    """One core each, two at a time, the longest first. Nights differ: seeds go on where those of the night before ended."""
+    first = str(night * 1000000)
+    return [
+        ("libFuzzer", ["tools/fuzz.sh", "hunt", "60", "--jobs", "1"]),
+        ("simulator, many seeds", [SIM, "--first", first, "--seeds", "200", "--quiet"]),
+        ("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8", "--num-processes", "1",
+                                    "--suite", "unit", "--suite", "oom"]),
+        ("simulator, 100,000 storms", [SIM, "--scenario", "storm", "--first", first, "--seeds", "100000", "--quiet"]),
+        ("Python under sanitizers", ["tools/asan.sh"]),
+        ("planted bugs are found", ["tools/canary.sh"]),
+        ("abuse, all of it", [PYTHON, "tests/ffi/abuse.py", "--seed", str(night)]),
+        ("a thousand calls", [PYTHON, "tests/ffi/endurance.py", "--cycles", "1000"]),
+        ("threads", ["tools/tsan.sh"]),
+        ("fuzz under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8", "--num-processes", "1",
+                                   "--suite", "fuzz", "--test-args", f"--seed {night}"]),
+        ("simulator under sanitizers", ["env", *HALT, "build-asan/tests/sim/sim", "--first", first, "--seeds", "2"]),
+        ("analysers", ["tools/analyze.py"]),
+        ("simulator, a day of one call", [SIM, "--scenario", "long_call", "--seed", first, "--span", "86400000"]),
+        ("the Python SDK under valgrind", [PYTHON, "tests/ffi/memcheck.py"]),
+    ]
 
 
 def counts(output):
@@ -109,12 +123,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nightly", action="store_true")
     parser.add_argument("--only", help="run the steps whose name contains this")
+    parser.add_argument("--night", type=int, default=int(time.time() // 86400), help="its number: what the seeds are drawn from (today)")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     total = [0, 0]
-    for entry in STEPS + (NIGHTLY if options.nightly else []):
+    if options.nightly:
+        print(f"night {options.night}: the same seeds again with tools/check.py --nightly --night {options.night}", flush=True)
+    for entry in STEPS + ([*NIGHTLY_BUILDS, nightly(options.night)] if options.nightly else []):
         chosen = [step for step in (entry if isinstance(entry, list) else [entry]) if not options.only or options.only in step[0]]
-        with concurrent.futures.ThreadPoolExecutor() as pool:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
             for counted in pool.map(lambda step: run_step(*step), chosen):
                 total = [a + b for a, b in zip(total, counted)]
     print(f"{total[0]} passed, {total[1]} failed")

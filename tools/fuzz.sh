@@ -1,13 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # libFuzzer (clang 14; tools/setup.sh nightly) on the entries of fuzz/, with AddressSanitizer and UBSan.
-#   tools/fuzz.sh hunt SECONDS [TARGET...]   looks for failures; the input at fault stays in build-fuzz/found/
-#   tools/fuzz.sh grow SECONDS [TARGET...]   the same, then what reaches new edges joins fuzz/corpus/, as little of it as will do
-# No TARGET: all. Two at a time. Closing line "N passed, N failed".
+#   tools/fuzz.sh hunt SECONDS [--jobs N] [TARGET...]   looks for failures; the input at fault stays in build-fuzz/found/
+#   tools/fuzz.sh grow SECONDS [--jobs N] [TARGET...]   the same, then what reaches new edges joins fuzz/corpus/, as little of it as will do
+# No TARGET: all. Two at a time, or N. Another seed each time; the input says it all. Closing line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/.."
 verb=${1:?hunt or grow} seconds=${2:?seconds for each target}
 shift 2
+jobs=2
+if [ "${1:-}" = --jobs ]; then
+    jobs=$2
+    shift 2
+fi
 tools/build.sh fuzz >/dev/null || { echo "the build for libFuzzer fails"; exit 1; }
 [ $# -gt 0 ] || set -- $(ls fuzz/corpus)
 mkdir -p build-fuzz/found build-fuzz/grown
@@ -33,7 +38,7 @@ one() { # target
 }
 export -f one
 export verb seconds
-printf '%s\n' "$@" | xargs -P 2 -I{} bash -c 'one {}' | tee build-fuzz/grown/results
+printf '%s\n' "$@" | xargs -P "$jobs" -I{} bash -c 'one {}' | tee build-fuzz/grown/results
 passed=$(grep -c '^ok ' build-fuzz/grown/results) failed=$(grep -c '^FAIL ' build-fuzz/grown/results)
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs what has threads under ThreadSanitizer: the units of io and api, and the contract suite of the FFI with the
-# sanitizer preloaded into Python, and a server of two loops under official clients. Closing line "N passed, N failed"; a report
-# counts as a failure.
+# Runs what has threads under ThreadSanitizer: the units of io and api, the contract suite of the FFI with the sanitizer
+# preloaded into Python, processes that end without dispose, and a server of two loops under official clients. Closing line
+# "N passed, N failed"; a report counts as a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 logs=build-tsan/reports
@@ -27,6 +27,9 @@ for suite in requests audio video life rooms faults; do
         LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" LK_INTEROP_LIBRARY="$PWD/build-tsan/src/ffi/liblivekit_ffi.so" \
         .peers/venv/bin/python -m pytest -q "tests/ffi/test_$suite.py" -k "not stock"
 done
+# The ends of a process with rooms open and handshakes under way.
+step exits env TSAN_OPTIONS="$options log_path=$PWD/$logs/exits.tsan" LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" \
+    LK_INTEROP_LIBRARY="$PWD/build-tsan/src/ffi/liblivekit_ffi.so" .peers/venv/bin/python tests/ffi/abuse.py --library ours --rows exit --share 0.2
 step server-loops env TSAN_OPTIONS="$options exitcode=0 log_path=$PWD/$logs/server-loops.tsan" LK_INTEROP_LKC="$PWD/build-tsan/apps/cli/lkc" \
     .peers/venv/bin/python -m pytest -q tests/server/test_loops.py
 echo "$passed passed, $failed failed"

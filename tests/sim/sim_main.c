@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* sim [--scenario NAME] [--seed N | --seeds COUNT] [--without MASK] [--span MSEC] [--jobs N] [--quiet] [--list]
+/* sim [--scenario NAME] [--seed N | --seeds COUNT [--first N]] [--without MASK] [--span MSEC] [--jobs N] [--quiet] [--list]
  *
  * What once failed (sim_regressions.inc) runs first. Each run is made twice, which must give the same bytes; with --quiet,
  * which also prints failures alone, one in twenty is. A failing storm is made smaller before it is printed: faults of its
@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <openssl/rand.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
@@ -150,6 +151,26 @@ static outcome run_once(const ask *q)
     return o;
 }
 
+/* The command that runs an ask; of the one that runs, for when it ends the process. */
+static char command[160];
+
+static void tell_command(const ask *q)
+{
+    int n = snprintf(command, sizeof command, "make sim SCENARIO=%s SEED=%llu", q->scenario->name, (unsigned long long)q->seed);
+    if (q->without)
+        n += snprintf(command + n, sizeof command - (size_t)n, " WITHOUT=0x%x", q->without);
+    if (q->span)
+        n += snprintf(command + n, sizeof command - (size_t)n, " SPAN=%lld", (long long)(q->span / 1000));
+    (void)snprintf(command + n, sizeof command - (size_t)n, "\n");
+}
+
+static void on_crash(int number)
+{
+    (void)!write(STDOUT_FILENO, command, strlen(command));
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 /* The smallest ask that fails for the same reason: without faults that do not matter, in half the time as often as
  * that still fails. */
 static ask shrink(ask q, const outcome *failed)
@@ -171,6 +192,7 @@ static ask shrink(ask q, const outcome *failed)
 
 static bool run(const ask *q)
 {
+    tell_command(q);
     outcome a = run_once(q);
     bool again = !quiet || q->seed % 20 == 0 || a.why[0];
     outcome b = again ? run_once(q) : a;
@@ -183,12 +205,8 @@ static bool run(const ask *q)
            (unsigned long long)a.hash, why[0] ? ": " : "", why);
     if (why[0]) {
         ask less = a.why[0] ? shrink(*q, &a) : *q;
-        printf("make sim SCENARIO=%s SEED=%llu", less.scenario->name, (unsigned long long)less.seed);
-        if (less.without)
-            printf(" WITHOUT=0x%x", less.without);
-        if (less.span)
-            printf(" SPAN=%lld", (long long)(less.span / 1000));
-        puts("");
+        tell_command(&less);
+        fputs(command, stdout);
     }
     return !why[0];
 }
@@ -277,6 +295,8 @@ static bool take_option(plan *p, const char *name, const char *value)
         p->one = true;
     } else if (strcmp(name, "--seeds") == 0) {
         p->seeds = n;
+    } else if (strcmp(name, "--first") == 0) {
+        p->first = n;
     } else if (strcmp(name, "--jobs") == 0 && n > 0 && n <= 64) {
         p->jobs = n;
     } else if (strcmp(name, "--without") == 0) {
@@ -312,6 +332,8 @@ int main(int argc, char **argv)
         i++;
     }
     RAND_set_rand_method(&dice_method);
+    signal(SIGABRT, on_crash); /* a sanitizer ends here too, told to abort */
+    signal(SIGSEGV, on_crash);
     totals t = p.jobs == 1 ? run_share(&p, 0) : run_shares(&p);
     printf("%llu passed, %llu failed\n", (unsigned long long)t.passed, (unsigned long long)t.failed);
     return t.failed || !t.passed;
