@@ -177,7 +177,8 @@ struct lk_down {
     char stream[LK_PC_ID_MAX], track[LK_PC_ID_MAX];
     int sect;      /* index of its section, -1 */
     lk_usec sr_at; /* of the last sender report */
-    bool bound, refused, started, sent_since_report, nack, told_state, told_active, allow_pause, paused;
+    lk_media_kind kind;
+    bool bound, refused, started, sent_since_report, nack, told_state, told_active, allow_pause, paused, movable;
     lk_down_settings settings;
     int8_t limit;  /* highest layer the estimate carries */
     int64_t rtx_out;

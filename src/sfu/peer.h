@@ -174,12 +174,18 @@ int lk_up_wanted(const lk_up *up);
 typedef struct lk_down_config {
     void *user;
     const char *stream, *track; /* msid: "PA_x|TR_y", "TR_y"; copied, at most LK_PC_ID_MAX - 1 bytes */
+    bool movable; /* the track may come in other codecs than up's: bound whatever the client takes, see lk_down_takes */
 } lk_down_config;
 /* Subscribes peer to up. It flows once a section is negotiated (LK_HUB_EV_DOWN_BOUND). LIMIT, INVALID, NOMEM. */
 LK_NODISCARD lk_err lk_down_new(lk_down **out, lk_peer *peer, lk_up *up, const lk_down_config *config, lk_usec now);
 /* Its section is free for another once renegotiated. NULL ok. */
 void lk_down_free(lk_down *down);
 void *lk_down_user(const lk_down *down);
+/* Bound: is it agreed that this codec ("video/VP8") may come? */
+bool lk_down_takes(const lk_down *down, const char *mime);
+/* From now on it shows another encoding of the same track, or nothing until there is one (NULL): numbers and times go on, pictures
+ * with the next key frame. On error nothing changed: LIMIT, NOMEM. */
+LK_NODISCARD lk_err lk_down_move(lk_down *down, lk_up *up, lk_usec now);
 lk_up *lk_down_up(const lk_down *down);     /* NULL when freed */
 lk_peer *lk_down_peer(const lk_down *down); /* NULL when freed */
 const char *lk_down_mid(const lk_down *down); /* "" without a section */

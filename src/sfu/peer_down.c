@@ -23,6 +23,8 @@ lk_err lk_down_new(lk_down **out, lk_peer *peer, lk_up *up, const lk_down_config
     d->peer = peer;
     d->up = up;
     d->user = config->user;
+    d->kind = up->kind;
+    d->movable = config->movable;
     memcpy(d->stream, config->stream, strlen(config->stream) + 1);
     memcpy(d->track, config->track, strlen(config->track) + 1);
     d->settings.quality = 2;
@@ -64,6 +66,28 @@ void lk_down_free(lk_down *d)
     }
     lk_release(d->hub->env, d->sent, d->sent_count * sizeof *d->sent);
     lk_release(d->hub->env, d, sizeof *d);
+}
+
+lk_err lk_down_move(lk_down *d, lk_up *up, lk_usec now)
+{
+    if (d->up == up)
+        return LK_OK;
+    lk_err err = up ? lk_up_attach(up, d) : LK_OK;
+    if (err != LK_OK)
+        return err;
+    lk_up *before = d->up;
+    d->up = up;
+    if (before)
+        lk_up_detach(before, d);
+    /* what was sent lies in the cache of the other one */
+    lk_release(d->hub->env, d->sent, d->sent_count * sizeof *d->sent);
+    d->sent = NULL;
+    d->sent_count = 0;
+    d->layer = d->target = -1;
+    d->limit = (int8_t)(LK_UP_LAYERS_MAX - 1);
+    d->open = false;
+    lk_down_select(d, now);
+    return LK_OK;
 }
 
 void *lk_down_user(const lk_down *d) { return d->user; }
@@ -171,7 +195,17 @@ bool lk_down_bind(lk_down *d, const lk_peer_sect *s)
     d->twcc_id = s->twcc_id;
     d->ast_id = s->twcc_id ? 0 : s->ast_id;
     d->dd_id = s->dd_id;
-    return set_codec(d, d->up ? d->up->codec : LK_HUB_CODECS);
+    return (d->up && set_codec(d, d->up->codec)) || (d->movable && s->codec_count);
+}
+
+bool lk_down_takes(const lk_down *d, const char *mime)
+{
+    const lk_peer_sect *s = d->peer ? lk_peer_sect_at(d->peer, (size_t)d->sect) : NULL;
+    const uint8_t *exact = d->up && lk_str_ieq(lk_str_of(mime), lk_up_mime(d->up)) ? &d->up->codec : NULL; /* its very profile */
+    for (size_t i = 0; s && i < s->codec_count; i++)
+        if (exact ? s->codecs[i].codec == *exact : lk_str_ieq(lk_str_of(mime), lk_hub_codec_rows[s->codecs[i].codec].mime))
+            return true;
+    return false;
 }
 
 /* ---- rewriting ---- */

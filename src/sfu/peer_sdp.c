@@ -30,6 +30,8 @@ static const struct {
 };
 static const char *const video_feedback[FB_MAX] = {"goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"};
 
+/* One whose track is gone does not; one that waits for another encoding of it does. */
+static bool wants_section(const lk_down *d) { return d->up || d->movable; }
 static uint8_t *id_of(lk_peer_sect *s, size_t e) { return (uint8_t *)s + extensions[e].id_at; }
 static lk_str z(const char *text) { return lk_str_of(text); }
 
@@ -240,7 +242,7 @@ static bool put_codecs(lk_arena *a, lk_sdp_media *m, const lk_peer_sect *s, bool
 /* Names and sources of what we send there. */
 static bool put_down(lk_arena *a, lk_sdp_media *m, const lk_down *d)
 {
-    bool rtx = d->up && d->up->kind == LK_MEDIA_KIND_VIDEO;
+    bool rtx = d->kind == LK_MEDIA_KIND_VIDEO;
     m->has_msid = true;
     m->stream = z(d->stream);
     m->track = z(d->track);
@@ -586,11 +588,11 @@ static void fill_sections(lk_peer *p, lk_usec now)
     size_t at = 0;
     LK_LIST_EACH(&p->downs, link) {
         lk_down *d = LK_CONTAINER(link, lk_down, link);
-        if (d->sect >= 0 || d->refused || !d->up)
+        if (d->sect >= 0 || d->refused || !wants_section(d))
             continue;
         for (at = 0; at < p->sections.count && d->sect < 0 && !d->refused; at++) {
             lk_peer_sect *s = lk_peer_sect_at(p, at);
-            if (s->role != LK_SECT_DOWN || s->down || s->kind != d->up->kind)
+            if (s->role != LK_SECT_DOWN || s->down || s->kind != d->kind)
                 continue;
             s->down = d;
             d->sect = (int)at;
@@ -668,7 +670,7 @@ static lk_err offer_section(lk_peer *p, lk_down *d)
     size_t at = 0;
     for (; at < p->sections.count && !s; at++) {
         lk_peer_sect *idle = lk_peer_sect_at(p, at);
-        if (!idle->data && !idle->down && idle->kind == d->up->kind && idle->negotiated && !idle->rejected)
+        if (!idle->data && !idle->down && idle->kind == d->kind && idle->negotiated && !idle->rejected)
             s = idle;
     }
     if (!s) {
@@ -677,7 +679,7 @@ static lk_err offer_section(lk_peer *p, lk_down *d)
             return err;
         char number[LK_STR_FMT_MAX];
         at = p->sections.count;
-        s->kind = d->up->kind;
+        s->kind = d->kind;
         (void)lk_str_copy(s->mid, sizeof s->mid, z(lk_u64_text(at - 1, number)));
     }
     s->role = LK_SECT_DOWN;
@@ -702,7 +704,7 @@ lk_err lk_peer_create_offer(lk_peer *p, lk_usec now, lk_text *offer)
     }
     LK_LIST_EACH(&p->downs, link) {
         lk_down *d = LK_CONTAINER(link, lk_down, link);
-        if (err == LK_OK && d->sect < 0 && !d->refused && d->up)
+        if (err == LK_OK && d->sect < 0 && !d->refused && wants_section(d))
             err = offer_section(p, d);
     }
     for (size_t i = 0; i < p->sections.count; i++)
@@ -773,7 +775,7 @@ size_t lk_peer_sections_missing(const lk_peer *p, lk_media_kind kind)
         return 0;
     LK_LIST_EACH(&p->downs, link) {
         const lk_down *d = LK_CONTAINER(link, lk_down, link);
-        wanted += d->sect < 0 && !d->refused && d->up && d->up->kind == kind;
+        wanted += d->sect < 0 && !d->refused && wants_section(d) && d->kind == kind;
     }
     for (size_t i = 0; i < p->sections.count; i++) {
         const lk_peer_sect *s = lk_peer_sect_at(p, i);

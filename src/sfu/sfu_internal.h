@@ -2,8 +2,9 @@
 /* sfu/sfu_internal.h - the structs of the engine, and what its files call in each other.
  *
  * One file for each thing a server does: sfu.c (life, verbs, messages out), sfu_join.c (who comes in), sfu_room.c (rooms, who
- * is told what), sfu_signal.c (requests), sfu_publish.c (tracks), sfu_subscribe.c (who gets which), sfu_media.c (peers and
- * their events), sfu_data.c (packets and data tracks), sfu_watch.c (speakers, quality, timers), sfu_admin.c.
+ * is told what), sfu_signal.c (requests), sfu_publish.c (tracks), sfu_codings.c (in which codecs, and which qualities of each),
+ * sfu_subscribe.c (who gets which), sfu_media.c (peers and their events), sfu_data.c (packets and data tracks), sfu_watch.c
+ * (speakers, quality, timers), sfu_admin.c.
  *
  * Nobody is removed while something walks over people, except by whoever walks last: lk_sfu_break only marks.
  */
@@ -30,6 +31,8 @@
 #define SFU_ITEMS_MAX 4096        /* of one list in one message: the rest is passed over, so that no message costs seconds */
 #define SFU_PARTICIPANT_TRACKS_MAX 64 /* lists of such lists */
 #define SFU_ATTRIBUTES_MAX 1024   /* of a participant */
+#define SFU_CODINGS_MAX 4         /* codecs of one track */
+#define SFU_REGRESS_PEOPLE 5      /* so many in a room make two encodings of a track worth their while, where the client left it open */
 
 #define SFU_ACTIVE_USEC LK_SEC(60)     /* from the join until media and data are up */
 #define SFU_NEGOTIATION_USEC LK_SEC(15)
@@ -42,6 +45,8 @@
 #define SFU_QUALITY_USEC LK_SEC(5)
 #define SFU_FALL_USEC LK_SEC(5)        /* a layer nobody wants any more is still sent */
 #define SFU_WANTED_USEC LK_SEC(10)     /* the first word about wanted layers comes at the latest */
+#define SFU_WANTED_AGAIN_USEC LK_SEC(2) /* after an answer, which made the client send them all again */
+#define SFU_WANTED_AGAIN_MAX_USEC LK_SEC(8) /* however many answers follow each other */
 #define SFU_NEGOTIATE_FIRST_USEC LK_MSEC(10)
 #define SFU_NEGOTIATE_USEC LK_MSEC(150)
 #define SFU_BATCH_USEC LK_SEC(3)       /* others learn of somebody's being connected */
@@ -164,9 +169,18 @@ typedef struct lk_sfu_sub {
     lk_usec since;       /* wish */
     bool wanted, told_allowed, told_denied, bound, active_told;
     lk_down *down; /* NULL: does not flow */
+    int coding;    /* of the track: what it shows, or waits for; -1: not agreed yet */
     lk_down_settings settings;
     bool has_settings;
 } lk_sfu_sub;
+
+/* A track in one codec; info->codecs of the same place describes it. */
+typedef struct lk_sfu_coding {
+    lk_up *up;         /* NULL: not sent, or not any more (ended) */
+    bool live, ended;  /* live: packets came */
+    bool listed;       /* the client was told of wanted layers of it */
+    int told;          /* the best of them; -1: none */
+} lk_sfu_coding;
 
 struct lk_sfu_track {
     lk_link link; /* of the person */
@@ -174,12 +188,14 @@ struct lk_sfu_track {
     lk_arena arena; /* of what info points to */
     Livekit__TrackInfo *info;
     char cid[SFU_CID_MAX + 1];
-    lk_up *up;
+    lk_sfu_coding codings[SFU_CODINGS_MAX]; /* the first is what the client would rather send */
+    size_t coding_count;
+    bool regressed; /* everybody who can gets the second */
     size_t feature_room; /* audio features there is memory for */
     bool published; /* others know of it */
     bool subscribed_told;
     lk_list subs;
-    int wanted_told; /* -2: nothing yet */
+    bool wanted_said;
     lk_usec wanted_due;
     /* speaker */
     float level;
@@ -260,6 +276,7 @@ struct lk_sfu_person {
     uint32_t last_sequence; /* of reliable packets of this participant */
     /* timers */
     lk_usec active_due, gone_due, refresh_due, tell_due;
+    lk_usec again_due, again_latest; /* wanted layers are told again; LK_NEVER */
     int gone_reason;
     /* told to others */
     float speaker_level; /* 0: silent */
@@ -362,9 +379,20 @@ void lk_sfu_track_remove(lk_sfu_track *t, bool told);
 void lk_sfu_up_found(lk_sfu_person *p, lk_up *up);
 void lk_sfu_up_live(lk_sfu_person *p, lk_up *up);
 void lk_sfu_up_ended(lk_sfu_person *p, lk_up *up);
+bool lk_sfu_may_publish(const lk_sfu_person *p, int source);
+
+/* ---- sfu_codings.c ---------------------------------------------------------------------------------------------------------- */
+lk_sfu_coding *lk_sfu_coding_of(lk_sfu_track *t, const lk_up *up); /* NULL: none */
+size_t lk_sfu_coding_at(const lk_sfu_track *t, const lk_sfu_coding *c);
+lk_up *lk_sfu_track_up(const lk_sfu_track *t); /* the one a new subscription begins with; NULL: none is sent */
+void lk_sfu_coding_live(lk_sfu_track *t, lk_sfu_coding *c);
+void lk_sfu_coding_ended(lk_sfu_track *t, lk_sfu_coding *c); /* frees its up; others of the track are there */
+/* Bound: picks the coding that fits. False: there is none, nobody will ever see anything there. */
+bool lk_sfu_sub_bound(lk_sfu_sub *sub);
 void lk_sfu_wanted(lk_sfu_track *t); /* what the subscribers want may have changed */
 void lk_sfu_wanted_tick(lk_sfu_track *t);
-bool lk_sfu_may_publish(const lk_sfu_person *p, int source);
+void lk_sfu_wanted_again(lk_sfu_person *p); /* an answer is on its way */
+void lk_sfu_wanted_again_tick(lk_sfu_person *p);
 
 /* ---- sfu_subscribe.c -------------------------------------------------------------------------------------------------------- */
 void lk_sfu_subscribe_new_person(lk_sfu_person *p);
@@ -378,6 +406,7 @@ bool lk_sfu_allowed(const lk_sfu_person *publisher, const lk_sfu_person *subscri
 void lk_sfu_sub_settle(lk_sfu_sub *sub);
 void lk_sfu_subs_settle(lk_sfu_person *p);
 void lk_sfu_sub_free(lk_sfu_sub *sub);
+void lk_sfu_sub_close(lk_sfu_sub *sub); /* nothing flows any more */
 void lk_sfu_down_bound(lk_sfu_sub *sub);
 void lk_sfu_down_refused(lk_sfu_sub *sub);
 void lk_sfu_down_state(lk_sfu_sub *sub, bool active);

@@ -414,7 +414,7 @@ static lk_err person_new(lk_sfu_person **out, lk_sfu *s, const lk_token *t, cons
     p->offer_id = lk_rand_below(s->env, 256);
     p->active_due = s->now + SFU_ACTIVE_USEC;
     p->refresh_due = s->now + SFU_REFRESH_USEC;
-    p->gone_due = p->offer_due = p->negotiate_at = p->drop_at = p->tell_due = LK_NEVER;
+    p->gone_due = p->offer_due = p->negotiate_at = p->drop_at = p->tell_due = p->again_due = LK_NEVER;
     p->quality = p->quality_before = -1;
     lk_err err = born_with(p, t, a);
     if (err == LK_OK)

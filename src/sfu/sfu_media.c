@@ -116,6 +116,7 @@ void lk_sfu_accept_offer(lk_sfu_person *p, const Livekit__SessionDescription *d)
         p->asked = false;
         lk_sfu_pump(s); /* what the offer brings is told before its answer, as clients are used to */
         send_description(p, p->publisher, true, &answer, d->id);
+        lk_sfu_wanted_again(p);
     } else {
         negotiation_failed(p, why);
     }

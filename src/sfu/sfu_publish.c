@@ -65,14 +65,38 @@ static const char *stream_of(const Livekit__AddTrackRequest *q)
     }
 }
 
-static Livekit__SimulcastCodecInfo *codec_info(lk_arena *a, const Livekit__AddTrackRequest *q, const Livekit__SimulcastCodec *c)
+static bool scalable(const char *mime)
 {
+    lk_str m = lk_str_of(mime);
+    return lk_str_ieq(m, "video/vp9") || lk_str_ieq(m, "video/av1");
+}
+
+/* Each codec has sources of its own: its layers are its own too. */
+static bool copy_layers(lk_arena *a, Livekit__SimulcastCodecInfo *i, Livekit__VideoLayer *const *layers, size_t n)
+{
+    i->layers = lk_arena_alloc(a, LK_MAX(n, (size_t)1) * sizeof *i->layers);
+    for (i->n_layers = 0; i->layers && i->n_layers < n; i->n_layers++) {
+        Livekit__VideoLayer *l = lk_pbuf_new(&livekit__video_layer__descriptor, a);
+        if (!l)
+            return false;
+        *l = *layers[i->n_layers];
+        l->base.n_unknown_fields = 0;
+        l->base.unknown_fields = NULL;
+        if (l->rid && !(l->rid = lk_pbuf_strdup(a, lk_str_of(l->rid))))
+            return false;
+        i->layers[i->n_layers] = l;
+    }
+    return i->layers != NULL;
+}
+
+/* c NULL: the client does not say in which codec. */
+static Livekit__SimulcastCodecInfo *codec_info(lk_arena *a, const Livekit__AddTrackRequest *q, const Livekit__SimulcastCodec *c, bool first)
+{
+    bool own = c && c->n_layers;
     Livekit__SimulcastCodecInfo *i = lk_pbuf_new(&livekit__simulcast_codec_info__descriptor, a);
-    if (!i)
+    if (!i || !copy_layers(a, i, own ? c->layers : q->layers, own ? c->n_layers : q->n_layers))
         return NULL;
-    i->cid = text_or_none(q->cid);
-    i->layers = q->layers;
-    i->n_layers = q->n_layers;
+    i->cid = first ? text_or_none(q->cid) : text_or_none(NULL);
     if (!c)
         return i;
     if (c->codec && *c->codec) {
@@ -88,19 +112,46 @@ static Livekit__SimulcastCodecInfo *codec_info(lk_arena *a, const Livekit__AddTr
     }
     if (c->cid && *c->cid)
         i->cid = c->cid;
-    if (c->n_layers) {
-        i->layers = c->layers;
-        i->n_layers = c->n_layers;
-    }
     i->has_video_layer_mode = c->has_video_layer_mode;
     i->video_layer_mode = c->video_layer_mode;
+    if (q->type == LIVEKIT__TRACK_TYPE__VIDEO && c->video_layer_mode == LIVEKIT__VIDEO_LAYER__MODE__MODE_UNUSED) {
+        i->has_video_layer_mode = 1;
+        i->video_layer_mode = i->mime_type && scalable(i->mime_type) ? LIVEKIT__VIDEO_LAYER__MODE__MULTIPLE_SPATIAL_LAYERS_PER_STREAM
+                                                                     : LIVEKIT__VIDEO_LAYER__MODE__ONE_SPATIAL_LAYER_PER_STREAM;
+    }
     return i;
 }
 
-static bool scalable(const char *mime)
+/* One of the track's codecs; its place, or n_codecs. */
+static size_t place_of(const Livekit__TrackInfo *i, const char *codec)
 {
-    lk_str m = lk_str_of(mime);
-    return lk_str_ieq(m, "video/vp9") || lk_str_ieq(m, "video/av1");
+    const char *slash = codec ? strchr(codec, '/') : NULL;
+    lk_str name = lk_str_of(slash ? slash + 1 : codec ? codec : "");
+    for (size_t k = 0; k < i->n_codecs; k++) {
+        const char *mime = i->codecs[k]->mime_type, *own = mime ? strchr(mime, '/') : NULL;
+        if (own && lk_str_ieq(name, own + 1))
+            return k;
+    }
+    return i->n_codecs;
+}
+
+static lk_err fill_codecs(lk_sfu_track *t, const Livekit__AddTrackRequest *q)
+{
+    Livekit__TrackInfo *i = t->info;
+    size_t n = LK_MAX(q->n_simulcast_codecs, (size_t)1);
+    i->codecs = lk_arena_alloc(&t->arena, SFU_CODINGS_MAX * sizeof *i->codecs);
+    for (size_t k = 0; i->codecs && k < n && i->n_codecs < SFU_CODINGS_MAX; k++) {
+        const Livekit__SimulcastCodec *c = q->n_simulcast_codecs ? q->simulcast_codecs[k] : NULL;
+        if (k > 0 && (!c->codec || !*c->codec || place_of(i, c->codec) < i->n_codecs))
+            continue; /* the same again */
+        if (!(i->codecs[i->n_codecs] = codec_info(&t->arena, q, c, k == 0)))
+            return LK_ERR_NOMEM;
+        i->n_codecs++;
+    }
+    t->coding_count = q->type == LIVEKIT__TRACK_TYPE__VIDEO ? i->n_codecs : 1;
+    for (size_t k = 0; k < SFU_CODINGS_MAX; k++)
+        t->codings[k].told = -1;
+    return i->codecs ? LK_OK : LK_ERR_NOMEM;
 }
 
 /* q lives in the track's arena. */
@@ -108,13 +159,9 @@ static lk_err fill_info(lk_sfu_track *t, const Livekit__AddTrackRequest *q)
 {
     lk_arena *a = &t->arena;
     Livekit__TrackInfo *i = t->info = lk_pbuf_new(&livekit__track_info__descriptor, a);
-    size_t n = LK_MAX(q->n_simulcast_codecs, (size_t)1);
     if (!i || !(i->sid = sid_of(t->person->sfu, a, q)) || !(i->version = lk_pbuf_new(&livekit__timed_version__descriptor, a)) ||
-        !(i->codecs = lk_arena_alloc(a, n * sizeof *i->codecs)) || !(i->audio_features = lk_arena_alloc(a, FEATURES_MAX * sizeof *i->audio_features)))
+        !(i->audio_features = lk_arena_alloc(a, FEATURES_MAX * sizeof *i->audio_features)) || fill_codecs(t, q) != LK_OK)
         return LK_ERR_NOMEM;
-    for (size_t k = 0; k < n; k++)
-        if (!(i->codecs[i->n_codecs++] = codec_info(a, q, q->n_simulcast_codecs ? q->simulcast_codecs[k] : NULL)))
-            return LK_ERR_NOMEM;
     i->has_type = i->has_muted = i->has_width = i->has_height = i->has_simulcast = i->has_disable_dtx = i->has_source = i->has_stereo =
         i->has_disable_red = i->has_encryption = i->has_backup_codec_policy = i->version->has_unix_micro = 1;
     i->type = q->type;
@@ -155,7 +202,6 @@ static lk_err track_new(lk_sfu_track **out, lk_sfu_person *p, const Livekit__Add
     lk_arena_init(&t->arena, s->env, TRACK_ARENA_BYTES);
     lk_list_init(&t->subs);
     t->person = p;
-    t->wanted_told = -2;
     t->wanted_due = LK_NEVER;
     (void)lk_str_copy(t->cid, sizeof t->cid, lk_str_of(request->cid));
     lk_err err = lk_pbuf_pack(&request->base, &s->out, &packed);
@@ -182,15 +228,23 @@ static bool cid_in_use(const lk_sfu_person *p, const char *cid)
     return false;
 }
 
+static bool is_sent(const lk_sfu_track *t)
+{
+    for (size_t k = 0; k < t->coding_count; k++)
+        if (t->codings[k].up)
+            return true;
+    return false;
+}
+
 static uint32_t pending(const lk_sfu_person *p)
 {
     uint32_t n = 0;
     LK_LIST_EACH(&p->tracks, it)
-        n += LK_CONTAINER(it, lk_sfu_track, link)->up == NULL;
+        n += !is_sent(LK_CONTAINER(it, lk_sfu_track, link));
     return n;
 }
 
-static void bind_up(lk_sfu_track *t, lk_up *up);
+static void bind_up(lk_sfu_track *t, lk_sfu_coding *c, lk_up *up);
 
 static void refuse_track(lk_sfu_person *p, const Livekit__AddTrackRequest *q, Livekit__RequestResponse__Reason reason, const char *why)
 {
@@ -214,11 +268,11 @@ static void queue_track(lk_sfu_person *p, const Livekit__AddTrackRequest *q)
     refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__QUEUED, "");
 }
 
-static void send_track_published(lk_sfu_person *p, lk_sfu_track *t)
+static void send_track_published(lk_sfu_person *p, lk_sfu_track *t, char *cid)
 {
     Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
     Livekit__TrackPublishedResponse r = LIVEKIT__TRACK_PUBLISHED_RESPONSE__INIT;
-    r.cid = t->cid;
+    r.cid = cid;
     r.track = t->info;
     m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED;
     m.track_published = &r;
@@ -240,19 +294,63 @@ static lk_err tell_wish(lk_sfu_person *p, const lk_sfu_track *t)
     return err;
 }
 
+/* A description may have come before the announcement. */
+static void bind_loose(lk_sfu_person *p, lk_sfu_track *t, lk_sfu_coding *c, const char *cid)
+{
+    LK_LIST_EACH(&p->loose, it) {
+        lk_sfu_loose *l = LK_CONTAINER(it, lk_sfu_loose, link);
+        if (strcmp(lk_up_cid(l->up), cid) != 0)
+            continue;
+        lk_up *up = l->up;
+        lk_list_remove(&p->loose, &l->link);
+        lk_release(p->sfu->env, l, sizeof *l);
+        bind_up(t, c, up);
+        return;
+    }
+}
+
+/* The client is about to send a track it announced in this codec too. */
+static void add_codec(lk_sfu_person *p, const Livekit__AddTrackRequest *q)
+{
+    lk_sfu_track *t = lk_sfu_track_of(p, q->sid);
+    const Livekit__SimulcastCodec *c = q->n_simulcast_codecs ? q->simulcast_codecs[0] : NULL;
+    char *cid = c && c->cid && *c->cid ? c->cid : q->cid;
+    size_t k = t && c ? place_of(t->info, c->codec) : SFU_CODINGS_MAX;
+    if (!t) {
+        refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__NOT_FOUND, "track not found");
+        return;
+    }
+    if (!cid || !*cid || strlen(cid) > SFU_CID_MAX) {
+        refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__INVALID_REQUEST, "cid is empty or too long");
+        return;
+    }
+    if (k >= t->coding_count || t->codings[k].up) {
+        refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE, "the track was not announced with this codec, or is sent in it already");
+        return;
+    }
+    Livekit__SimulcastCodecInfo *i = t->info->codecs[k], before = *i;
+    i->cid = lk_pbuf_strdup(&t->arena, lk_str_of(cid));
+    i->sdp_cid = NULL;
+    if (!i->cid || (c->n_layers && !copy_layers(&t->arena, i, c->layers, c->n_layers)) || tell_wish(p, t) != LK_OK) {
+        *i = before;
+        refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__LIMIT_EXCEEDED, "request is too large");
+        return;
+    }
+    t->codings[k].ended = false;
+    send_track_published(p, t, text_or_none(q->cid));
+    bind_loose(p, t, &t->codings[k], cid);
+}
+
 void lk_sfu_add_track(lk_sfu_person *p, const Livekit__AddTrackRequest *q)
 {
-    lk_sfu *s = p->sfu;
     lk_sfu_track *t = NULL;
-    const lk_sfu_limits *limits = &s->config.limits;
+    const lk_sfu_limits *limits = &p->sfu->config.limits;
     if (!lk_sfu_may_publish(p, (int)q->source)) {
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__NOT_ALLOWED, "does not have permission to publish");
     } else if (q->type != LIVEKIT__TRACK_TYPE__AUDIO && q->type != LIVEKIT__TRACK_TYPE__VIDEO) {
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE, "unsupported track type");
     } else if (q->sid && *q->sid) {
-        bool known = lk_sfu_track_of(p, q->sid) != NULL;
-        refuse_track(p, q, known ? LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE : LIVEKIT__REQUEST_RESPONSE__REASON__NOT_FOUND,
-                     known ? "a second codec of one track is not supported" : "track not found");
+        add_codec(p, q);
     } else if (!q->cid || !*q->cid || strlen(q->cid) > SFU_CID_MAX) {
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__INVALID_REQUEST, "cid is empty or too long");
     } else if (cid_in_use(p, q->cid)) {
@@ -265,27 +363,17 @@ void lk_sfu_add_track(lk_sfu_person *p, const Livekit__AddTrackRequest *q)
         lk_sfu_track_remove(t, false);
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__LIMIT_EXCEEDED, "too many tracks");
     } else {
-        send_track_published(p, t);
-        /* a description may have come first */
-        LK_LIST_EACH(&p->loose, it) {
-            lk_sfu_loose *l = LK_CONTAINER(it, lk_sfu_loose, link);
-            if (strcmp(lk_up_cid(l->up), t->cid) == 0) {
-                bind_up(t, l->up);
-                lk_list_remove(&p->loose, &l->link);
-                lk_release(s->env, l, sizeof *l);
-                break;
-            }
-        }
+        send_track_published(p, t, t->cid);
+        bind_loose(p, t, &t->codings[0], t->cid);
     }
 }
 
 /* ---- what descriptions bring ---------------------------------------------------------------------------------------------------- */
 
-static void fill_layers(lk_sfu_track *t)
+static void fill_layers(lk_sfu_track *t, const lk_up *up, Livekit__SimulcastCodecInfo *i)
 {
     lk_up_layer layers[LK_UP_LAYERS_MAX];
-    Livekit__TrackInfo *i = t->info;
-    size_t n = lk_up_layers(t->up, layers);
+    size_t n = lk_up_layers(up, layers);
     for (size_t k = 0; k < n && k < i->n_layers; k++) {
         Livekit__VideoLayer *l = i->layers[k];
         l->has_ssrc = layers[k].ssrc != 0;
@@ -297,16 +385,21 @@ static void fill_layers(lk_sfu_track *t)
     }
 }
 
-static void fill_mid_and_mime(lk_sfu_track *t)
+static void fill_coding(lk_sfu_track *t, const lk_sfu_coding *c)
 {
-    Livekit__TrackInfo *i = t->info;
-    const char *mid = lk_up_mid(t->up), *mime = lk_up_mime(t->up);
+    size_t at = lk_sfu_coding_at(t, c);
+    Livekit__SimulcastCodecInfo *i = t->info->codecs[at];
+    const char *mid = lk_up_mid(c->up), *mime = lk_up_mime(c->up);
     if (!i->mid || strcmp(i->mid, mid) != 0)
-        i->mid = i->codecs[0]->mid = lk_pbuf_strdup(&t->arena, lk_str_of(mid));
+        i->mid = lk_pbuf_strdup(&t->arena, lk_str_of(mid));
     if (*mime && (!i->mime_type || strcmp(i->mime_type, mime) != 0))
-        i->mime_type = i->codecs[0]->mime_type = lk_pbuf_strdup(&t->arena, lk_str_of(mime));
-    if (i->type == LIVEKIT__TRACK_TYPE__VIDEO)
-        fill_layers(t);
+        i->mime_type = lk_pbuf_strdup(&t->arena, lk_str_of(mime));
+    if (t->info->type == LIVEKIT__TRACK_TYPE__VIDEO)
+        fill_layers(t, c->up, i);
+    if (at == 0) { /* of clients that know one codec */
+        t->info->mid = i->mid;
+        t->info->mime_type = i->mime_type;
+    }
     touch(t);
 }
 
@@ -327,10 +420,9 @@ static void publish(lk_sfu_track *t)
     lk_sfu_subscribe_new_track(t);
 }
 
-static void tell_sizes(lk_sfu_track *t)
+static void tell_sizes(const Livekit__SimulcastCodecInfo *i, lk_up *up)
 {
     uint16_t sizes[LK_UP_LAYERS_MAX][2];
-    const Livekit__TrackInfo *i = t->info;
     size_t n = LK_MIN(i->n_layers, (size_t)LK_UP_LAYERS_MAX);
     for (size_t k = 0; k < n; k++) {
         sizes[k][0] = (uint16_t)LK_MIN(i->layers[k]->width, (uint32_t)UINT16_MAX);
@@ -338,11 +430,11 @@ static void tell_sizes(lk_sfu_track *t)
         for (int d = 0; k > 0 && d < 2; d++) /* whatever a client says, a better layer is not smaller */
             sizes[k][d] = LK_MAX(sizes[k][d], sizes[k - 1][d]);
     }
-    lk_up_set_sizes(t->up, (const uint16_t(*)[2])sizes, n);
+    lk_up_set_sizes(up, (const uint16_t(*)[2])sizes, n);
 }
 
 /* Layers ascending: clients list them in either direction. */
-static void sort_layers(Livekit__TrackInfo *i)
+static void sort_layers(Livekit__SimulcastCodecInfo *i)
 {
     for (size_t k = 1; k < i->n_layers; k++)
         for (size_t m = k; m > 0 && i->layers[m - 1]->quality > i->layers[m]->quality; m--) {
@@ -352,47 +444,63 @@ static void sort_layers(Livekit__TrackInfo *i)
         }
 }
 
-static void bind_up(lk_sfu_track *t, lk_up *up)
+static void go_live(lk_sfu_track *t, lk_sfu_coding *c)
 {
-    t->up = up;
+    fill_coding(t, c);
+    publish(t);
+    lk_sfu_coding_live(t, c);
+}
+
+static void bind_up(lk_sfu_track *t, lk_sfu_coding *c, lk_up *up)
+{
+    Livekit__SimulcastCodecInfo *i = t->info->codecs[lk_sfu_coding_at(t, c)];
+    c->up = up;
+    c->ended = false;
     lk_up_set_user(up, t);
-    if (strcmp(lk_up_cid(up), t->cid) != 0 && !t->info->codecs[0]->sdp_cid)
-        t->info->codecs[0]->sdp_cid = lk_pbuf_strdup(&t->arena, lk_str_of(lk_up_cid(up)));
-    sort_layers(t->info);
-    tell_sizes(t);
+    if (strcmp(lk_up_cid(up), i->cid) != 0 && !i->sdp_cid)
+        i->sdp_cid = lk_pbuf_strdup(&t->arena, lk_str_of(lk_up_cid(up)));
+    sort_layers(i);
+    tell_sizes(i, up);
     lk_up_set_muted(up, t->person->sfu->now, t->info->muted);
-    fill_mid_and_mime(t);
-    if (t->info->type == LIVEKIT__TRACK_TYPE__AUDIO || lk_up_live(up))
+    if (lk_up_live(up)) {
+        go_live(t, c);
+        return;
+    }
+    fill_coding(t, c);
+    if (t->info->type == LIVEKIT__TRACK_TYPE__AUDIO)
         publish(t);
 }
 
-static bool has_cid(const lk_sfu_track *t, const char *cid)
+/* Where that section belongs: announced under its name; else the first of its kind that is announced and not sent. */
+static lk_sfu_coding *coding_for(lk_sfu_person *p, const lk_up *up, lk_sfu_track **track)
 {
-    if (strcmp(t->cid, cid) == 0)
-        return true;
-    for (size_t k = 0; k < t->info->n_codecs; k++)
-        if (strcmp(t->info->codecs[k]->cid, cid) == 0)
-            return true;
-    return false;
+    const char *cid = lk_up_cid(up);
+    Livekit__TrackType type = lk_up_kind(up) == LK_MEDIA_KIND_VIDEO ? LIVEKIT__TRACK_TYPE__VIDEO : LIVEKIT__TRACK_TYPE__AUDIO;
+    lk_sfu_coding *other = NULL;
+    LK_LIST_EACH(&p->tracks, it) {
+        lk_sfu_track *t = LK_CONTAINER(it, lk_sfu_track, link);
+        for (size_t k = 0; k < t->coding_count && t->info->type == type; k++) {
+            lk_sfu_coding *c = &t->codings[k];
+            const char *own = t->info->codecs[k]->cid;
+            bool named = strcmp(own, cid) == 0 || (k == 0 && strcmp(t->cid, cid) == 0);
+            if (c->up || (!named && (other || c->ended || (k > 0 && !*own)))) /* a second codec is announced once it has a name */
+                continue;
+            *track = t;
+            other = c;
+            if (named)
+                return c;
+        }
+    }
+    return other;
 }
 
 void lk_sfu_up_found(lk_sfu_person *p, lk_up *up)
 {
     lk_sfu *s = p->sfu;
-    lk_sfu_track *exact = NULL, *same_kind = NULL;
-    Livekit__TrackType type = lk_up_kind(up) == LK_MEDIA_KIND_VIDEO ? LIVEKIT__TRACK_TYPE__VIDEO : LIVEKIT__TRACK_TYPE__AUDIO;
-    LK_LIST_EACH(&p->tracks, it) {
-        lk_sfu_track *t = LK_CONTAINER(it, lk_sfu_track, link);
-        if (t->up || t->info->type != type)
-            continue;
-        if (!exact && has_cid(t, lk_up_cid(up)))
-            exact = t;
-        if (!same_kind)
-            same_kind = t;
-    }
-    lk_sfu_track *t = exact ? exact : same_kind;
-    if (t) {
-        bind_up(t, up);
+    lk_sfu_track *t = NULL;
+    lk_sfu_coding *c = coding_for(p, up, &t);
+    if (c) {
+        bind_up(t, c, up);
         return;
     }
     lk_sfu_loose *l = p->loose.count < s->config.limits.tracks ? lk_alloc0(s->env, sizeof *l) : NULL;
@@ -409,18 +517,23 @@ void lk_sfu_up_live(lk_sfu_person *p, lk_up *up)
     lk_sfu_track *t = lk_up_user(up);
     if (!t)
         return;
-    fill_mid_and_mime(t);
-    if (t->published)
+    bool known = t->published;
+    go_live(t, lk_sfu_coding_of(t, up));
+    if (known)
         lk_sfu_person_changed(p);
-    else
-        publish(t);
 }
 
 void lk_sfu_up_ended(lk_sfu_person *p, lk_up *up)
 {
     lk_sfu_track *t = lk_up_user(up);
     if (t) {
-        lk_sfu_track_remove(t, false);
+        bool others = false;
+        for (size_t k = 0; k < t->coding_count; k++)
+            others |= t->codings[k].up && t->codings[k].up != up;
+        if (others)
+            lk_sfu_coding_ended(t, lk_sfu_coding_of(t, up));
+        else
+            lk_sfu_track_remove(t, false);
         lk_sfu_person_changed(p);
         return;
     }
@@ -441,8 +554,9 @@ void lk_sfu_mute(lk_sfu_person *p, lk_sfu_track *t, bool muted)
         return;
     t->info->muted = muted;
     touch(t);
-    if (t->up)
-        lk_up_set_muted(t->up, p->sfu->now, muted);
+    for (size_t k = 0; k < t->coding_count; k++)
+        if (t->codings[k].up)
+            lk_up_set_muted(t->codings[k].up, p->sfu->now, muted);
     if (!muted)
         lk_sfu_watch_start(p->sfu);
     if (t->published)
@@ -485,7 +599,8 @@ void lk_sfu_track_remove(lk_sfu_track *t, bool told)
     }
     while ((at = lk_list_first(&t->subs)))
         lk_sfu_sub_free(LK_CONTAINER(at, lk_sfu_sub, of_track));
-    lk_up_free(t->up);
+    for (size_t k = 0; k < t->coding_count; k++)
+        lk_up_free(t->codings[k].up);
     lk_list_remove(&p->tracks, &t->link);
     char cid[SFU_CID_MAX + 1];
     memcpy(cid, t->cid, sizeof cid);
@@ -493,60 +608,4 @@ void lk_sfu_track_remove(lk_sfu_track *t, bool told)
     lk_release(s->env, t, sizeof *t);
     if (p->state != LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED)
         next_queued(p, cid);
-}
-
-/* ---- dynacast ---------------------------------------------------------------------------------------------------------------------- */
-
-static void tell_wanted(lk_sfu_track *t, int wanted)
-{
-    Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
-    Livekit__SubscribedQualityUpdate u = LIVEKIT__SUBSCRIBED_QUALITY_UPDATE__INIT;
-    Livekit__SubscribedCodec codec = LIVEKIT__SUBSCRIBED_CODEC__INIT, *codecs[] = {&codec};
-    Livekit__SubscribedQuality q[3], *list[3];
-    char name[32] = "";
-    for (int k = 0; k < 3; k++) {
-        q[k] = (Livekit__SubscribedQuality)LIVEKIT__SUBSCRIBED_QUALITY__INIT;
-        q[k].has_quality = q[k].has_enabled = 1;
-        q[k].quality = (Livekit__VideoQuality)k;
-        q[k].enabled = k <= wanted;
-        list[k] = &q[k];
-    }
-    const char *mime = t->info->mime_type ? strchr(t->info->mime_type, '/') : NULL;
-    for (size_t k = 0; mime && mime[k + 1] && k + 1 < sizeof name; k++)
-        name[k] = mime[k + 1] >= 'A' && mime[k + 1] <= 'Z' ? (char)(mime[k + 1] + 32) : mime[k + 1];
-    codec.codec = name;
-    codec.n_qualities = u.n_subscribed_qualities = 3;
-    codec.qualities = u.subscribed_qualities = list;
-    u.n_subscribed_codecs = 1;
-    u.subscribed_codecs = codecs;
-    u.track_sid = t->info->sid;
-    m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE;
-    m.subscribed_quality_update = &u;
-    t->wanted_told = wanted;
-    t->wanted_due = LK_NEVER;
-    lk_sfu_send(t->person, &m);
-}
-
-void lk_sfu_wanted(lk_sfu_track *t)
-{
-    lk_sfu *s = t->person->sfu;
-    if (!t->published || !t->up || t->info->type != LIVEKIT__TRACK_TYPE__VIDEO)
-        return;
-    int wanted = lk_up_wanted(t->up);
-    if (wanted > t->wanted_told || (t->wanted_told == -2 && wanted >= 0)) {
-        tell_wanted(t, wanted);
-    } else if (wanted < t->wanted_told && t->wanted_due == LK_NEVER) {
-        t->wanted_due = s->now + SFU_FALL_USEC;
-        lk_sfu_arm(s, t->wanted_due);
-    } else if (wanted == t->wanted_told) {
-        t->wanted_due = LK_NEVER;
-    }
-}
-
-void lk_sfu_wanted_tick(lk_sfu_track *t)
-{
-    lk_sfu *s = t->person->sfu;
-    if (t->wanted_due <= s->now && t->up)
-        tell_wanted(t, lk_up_wanted(t->up));
-    lk_sfu_arm(s, t->wanted_due);
 }

@@ -108,6 +108,7 @@ static lk_sfu_sub *sub_new(lk_sfu_person *p, lk_sfu_track *t, const char *sid)
     if (!sub)
         return NULL;
     sub->person = p;
+    sub->coding = -1;
     sub->since = s->now;
     (void)lk_str_copy(sub->sid, sizeof sub->sid, lk_str_of(sid));
     /* who adapts by himself says what he needs; until then the least will do */
@@ -123,7 +124,7 @@ static lk_sfu_sub *sub_new(lk_sfu_person *p, lk_sfu_track *t, const char *sid)
     return sub;
 }
 
-static void close_down(lk_sfu_sub *sub)
+void lk_sfu_sub_close(lk_sfu_sub *sub)
 {
     if (!sub->down)
         return;
@@ -131,6 +132,7 @@ static void close_down(lk_sfu_sub *sub)
     lk_down_free(sub->down);
     sub->down = NULL;
     sub->bound = sub->active_told = false;
+    sub->coding = -1;
     lk_sfu_negotiate(sub->person);
     if (t)
         lk_sfu_wanted(t);
@@ -162,7 +164,8 @@ static void open_down(lk_sfu_sub *sub)
     memcpy(stream, t->person->sid, n);
     stream[n] = '|';
     memcpy(stream + n + 1, t->info->sid, strlen(t->info->sid) + 1);
-    lk_err err = lk_down_new(&sub->down, lk_sfu_down_peer(p), t->up, &(lk_down_config){.user = sub, .stream = stream, .track = t->info->sid}, p->sfu->now);
+    lk_down_config config = {.user = sub, .stream = stream, .track = t->info->sid, .movable = t->coding_count > 1};
+    lk_err err = lk_down_new(&sub->down, lk_sfu_down_peer(p), lk_sfu_track_up(t), &config, p->sfu->now);
     if (err != LK_OK) {
         LK_LOG(p->sfu->env, LK_LOG_WARN, "sfu.subscribe.failed", LK_S("sid", p->sid), LK_S("track", t->info->sid), LK_S("why", lk_err_name(err)));
         return;
@@ -175,7 +178,7 @@ static void open_down(lk_sfu_sub *sub)
 void lk_sfu_sub_settle(lk_sfu_sub *sub)
 {
     lk_sfu_track *t = sub->track;
-    if (!t || !t->published || !t->up)
+    if (!t || !t->published || !lk_sfu_track_up(t))
         return;
     bool allowed = lk_sfu_allowed(t->person, sub->person, t->info->sid);
     if (sub->wanted && sub->person->grants.can_subscribe)
@@ -183,7 +186,7 @@ void lk_sfu_sub_settle(lk_sfu_sub *sub)
     if (sub->wanted && allowed && !sub->down)
         open_down(sub);
     else if (sub->down && !(sub->wanted && allowed))
-        close_down(sub);
+        lk_sfu_sub_close(sub);
 }
 
 void lk_sfu_subs_settle(lk_sfu_person *p)
@@ -292,6 +295,10 @@ void lk_sfu_down_bound(lk_sfu_sub *sub)
 {
     lk_sfu_track *t = sub->track;
     sub->bound = true;
+    if (!lk_sfu_sub_bound(sub)) {
+        lk_sfu_down_refused(sub);
+        return;
+    }
     if (!t->subscribed_told) {
         Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
         Livekit__TrackSubscribed r = LIVEKIT__TRACK_SUBSCRIBED__INIT;
@@ -309,7 +316,7 @@ void lk_sfu_down_refused(lk_sfu_sub *sub)
 {
     sub->wanted = false;
     tell_response(sub->person, sub->sid, LIVEKIT__SUBSCRIPTION_ERROR__SE_CODEC_UNSUPPORTED);
-    close_down(sub);
+    lk_sfu_sub_close(sub);
 }
 
 void lk_sfu_down_state(lk_sfu_sub *sub, bool active)

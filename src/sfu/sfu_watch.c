@@ -62,11 +62,11 @@ static float track_level(lk_sfu_track *t)
 {
     lk_sfu *s = t->person->sfu;
     lk_up_level l;
-    if (!t->up || t->info->muted) {
+    if (!t->codings[0].up || t->info->muted) {
         t->level = 0;
         return 0;
     }
-    lk_up_take_level(t->up, &l);
+    lk_up_take_level(t->codings[0].up, &l);
     float value = 0;
     if (l.window_usec > 0) {
         t->heard_at = s->now;
@@ -286,6 +286,7 @@ void lk_sfu_person_tick(lk_sfu_person *p)
     }
     LK_LIST_EACH(&p->tracks, it)
         lk_sfu_wanted_tick(LK_CONTAINER(it, lk_sfu_track, link));
+    lk_sfu_wanted_again_tick(p);
     lk_sfu_wishes_tick(p);
     lk_sfu_negotiate_tick(p);
     lk_usec due = LK_MIN(LK_MIN(p->gone_due, p->active_due), LK_MIN(p->drop_at, p->refresh_due));

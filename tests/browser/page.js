@@ -212,9 +212,10 @@ const orders = {
     tell('spoken');
   },
 
-  // draw RATE [simulcast]: publishes a picture with a counter that counts up RATE times a second until "erase".
+  // draw RATE [simulcast | OPTIONS]: publishes a picture with a counter that counts up RATE times a second until "erase".
   async draw(text) {
-    const [rate, simulcast] = text.split(' ');
+    const [rate, how] = text.split(' ');
+    const options = how?.startsWith('{') ? JSON.parse(how) : { simulcast: how === 'simulcast' };
     const canvas = document.createElement('canvas');
     canvas.width = WIDTH;
     canvas.height = HEIGHT;
@@ -239,7 +240,7 @@ const orders = {
     paint();
     const [track] = canvas.captureStream(Number(rate)).getVideoTracks();
     const publication = await room.localParticipant.publishTrack(track, {
-      name: 'picture', source: Track.Source.Camera, simulcast: simulcast === 'simulcast', videoCodec: 'vp8',
+      name: 'picture', source: Track.Source.Camera, videoCodec: 'vp8', ...options,
       videoEncoding: { maxBitrate: 1_000_000, maxFramerate: Number(rate) },
     });
     picture.publication = publication;
@@ -284,6 +285,32 @@ const orders = {
     const record = heard.get(sid);
     tell('hear', { sid, levels: record.levels.map((level) => Math.round(level)) });
     if (forget) record.levels = [];
+  },
+
+  // What is decoded of a publication: its codec, and whose work that is.
+  async received(sid) {
+    const publication = [...room.remoteParticipants.values()].map((p) => p.trackPublications.get(sid)).find((p) => p);
+    const stats = [...(await publication.track.receiver.getStats()).values()];
+    const stream = stats.find((s) => s.type === 'inbound-rtp');
+    tell('received', {
+      sid, mime: stats.find((s) => s.id === stream?.codecId)?.mimeType ?? null, frames: stream?.framesDecoded ?? 0,
+      keys: stream?.keyFramesDecoded ?? 0,
+    });
+  },
+
+  // What is encoded of the picture, in all its codecs: the frames of each layer that sends.
+  async sent() {
+    const senders = [picture.publication.track.sender, ...[...picture.publication.track.simulcastCodecs.values()].map((c) => c.sender)];
+    const streams = [];
+    for (const sender of senders.filter((s) => s)) {
+      const stats = [...(await sender.getStats()).values()];
+      for (const s of stats.filter((one) => one.type === 'outbound-rtp')) {
+        streams.push({
+          mime: stats.find((one) => one.id === s.codecId)?.mimeType ?? null, rid: s.rid ?? '', frames: s.framesEncoded ?? 0, active: s.active,
+        });
+      }
+    }
+    tell('sent', { streams });
   },
 
   see(text) {

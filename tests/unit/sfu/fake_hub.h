@@ -33,6 +33,7 @@ struct lk_peer {
     lk_list ups, downs;
     size_t free_sections[3]; /* by kind */
     unsigned mids, wishes;
+    const char *takes; /* the only codec; NULL: all */
     fake_sent log[FAKE_LOG_MAX];
     size_t sent;
     lk_peer_quality quality;
@@ -43,6 +44,7 @@ struct lk_up {
     lk_peer *peer;
     void *user;
     char cid[64], mid[12];
+    const char *mime; /* NULL: as most are */
     lk_media_kind kind;
     bool live, muted;
     int wanted;
@@ -455,7 +457,7 @@ lk_peer *lk_up_peer(const lk_up *u) { return u->peer; }
 lk_media_kind lk_up_kind(const lk_up *u) { return u->kind; }
 const char *lk_up_cid(const lk_up *u) { return u->cid; }
 const char *lk_up_mid(const lk_up *u) { return u->mid; }
-const char *lk_up_mime(const lk_up *u) { return u->kind == LK_MEDIA_KIND_VIDEO ? "video/VP8" : "audio/red"; }
+const char *lk_up_mime(const lk_up *u) { return u->mime ? u->mime : u->kind == LK_MEDIA_KIND_VIDEO ? "video/VP8" : "audio/red"; }
 bool lk_up_live(const lk_up *u) { return u->live; }
 size_t lk_up_layers(const lk_up *u, lk_up_layer out[LK_UP_LAYERS_MAX])
 {
@@ -499,6 +501,13 @@ void lk_down_free(lk_down *d)
     d->peer->dirty = true;
     lk_list_remove(&d->peer->downs, &d->link);
     lk_release(d->peer->hub->env, d, sizeof *d);
+}
+bool lk_down_takes(const lk_down *d, const char *mime) { return !d->peer->takes || lk_str_ieq(lk_str_of(mime), d->peer->takes); }
+lk_err lk_down_move(lk_down *d, lk_up *u, lk_usec now)
+{
+    LK_UNUSED(now);
+    d->up = u;
+    return LK_OK;
 }
 void *lk_down_user(const lk_down *d) { return d->user; }
 lk_up *lk_down_up(const lk_down *d) { return d->up; }

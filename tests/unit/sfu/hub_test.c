@@ -104,6 +104,40 @@ LK_TEST(a_picture_begins_with_a_key_frame_that_was_asked_for)
     world_close(w);
 }
 
+LK_TEST(a_subscriber_moves_to_another_encoding_and_sees_no_seam)
+{
+    world *w = &town;
+    world_stream s[2] = {{.tag = 1, .picture = 700, .tl0 = 9}, {.tag = 2, .picture = 3, .tl0 = 200, .number = 1000, .ts = 4000000000u}};
+    uint32_t section[2] = {0, 0}, slot = 0;
+    lk_down *down = NULL;
+    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-1", &section[0]) &&
+        world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-2", &section[1]) && world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) &&
+        world_offer(w, 0, NULL) && world_connect(w, 0) && world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 2) &&
+        CHECK_OK(lk_down_new(&down, w->client[1].peer, w->up[0], &(lk_down_config){.stream = "PA_a", .track = "TR_s", .movable = true}, w->now)) &&
+        world_offer(w, 1, NULL)) {
+        CHECK(lk_down_takes(down, "video/vp8") && !lk_down_takes(down, "video/none"));
+        static const int order[] = {0, 1, -1, 0}; /* -1: what it should show is not there */
+        for (size_t round = 0; round < LK_LEN(order); round++) {
+            CHECK_OK(lk_down_move(down, order[round] < 0 ? NULL : w->up[order[round]], w->now));
+            for (int i = 0; i < 20; i++) {
+                for (size_t k = 0; k < 2; k++)
+                    world_show(w, 0, section[k], &s[k], i == 5);
+                world_run(w, LK_MSEC(33));
+            }
+            CHECK(order[round] < 0 || w->client[1].layer == order[round] + 1);
+        }
+        const world_client *c = &w->client[1];
+        CHECK(c->gaps == 0 && c->ts_back == 0 && c->picture_gaps == 0 && c->late == 0);
+        CHECK_EQ(c->rtp, 3 * 15);
+        CHECK(world_offer(w, 1, NULL)); /* a description while it shows one, then while it waits: it keeps its section and sources */
+        CHECK(strstr(w->answer.p ? w->answer.p : "", "a=ssrc-group:FID") != NULL);
+        CHECK_OK(lk_down_move(down, NULL, w->now));
+        CHECK(world_offer(w, 1, NULL) && strstr(w->answer.p ? w->answer.p : "", "a=ssrc-group:FID") != NULL);
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
 LK_TEST(what_is_lost_on_either_way_is_sent_again)
 {
     world *w = &town;

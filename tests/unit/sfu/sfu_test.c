@@ -1007,6 +1007,7 @@ LK_TEST(layers_wanted_rise_at_once_and_fall_after_5_s)
     publish(&w, a, "ann", "cam", true);
     lk_sfu_person *p = person(&w, "ann");
     lk_up *u = p ? fake_up(p->publisher, "cam") : NULL;
+    run(&w, LK_SEC(3)); /* nothing was told, nothing is to be told again */
     if (u && !lk_test_oom()) {
         fake_wanted(u, 2);
         lk_sfu_tick(w.s, w.now);
@@ -1015,12 +1016,216 @@ LK_TEST(layers_wanted_rise_at_once_and_fall_after_5_s)
         CHECK(m->subscribed_quality_update->subscribed_codecs[0]->qualities[2]->enabled);
         CHECK_STR(m->subscribed_quality_update->subscribed_codecs[0]->codec, "vp8");
         fake_wanted(u, 0);
+        lk_sfu_tick(w.s, w.now);
         run(&w, LK_SEC(4));
         CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE), 1);
         run(&w, LK_SEC(2));
         m = last(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE);
         CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE), 2);
         CHECK(!m->subscribed_quality_update->subscribed_qualities[2]->enabled && m->subscribed_quality_update->subscribed_qualities[0]->enabled);
+    }
+    world_free(&w);
+}
+
+/* ---- codecs ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct two_codecs { /* ann sends VP9 and can send VP8; bob takes VP8 alone, carl both */
+    uint32_t a, b, c;
+    const char *sid;
+    lk_up *vp9, *vp8;
+} two_codecs;
+
+static lk_down *down_of(const world *w, const char *identity)
+{
+    lk_sfu_person *p = person(w, identity);
+    lk_link *at = p ? lk_list_first(&lk_sfu_down_peer(p)->downs) : NULL;
+    return at ? LK_CONTAINER(at, lk_down, link) : NULL;
+}
+
+static const Livekit__SubscribedQualityUpdate *wanted(const world *w, uint32_t conn)
+{
+    const Livekit__SignalResponse *m = last(w, conn, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE);
+    return m ? m->subscribed_quality_update : NULL;
+}
+
+static Livekit__RequestResponse__Reason backup_reply(world *w, const two_codecs *two, const char *codec, const char *cid)
+{
+    Livekit__AddTrackRequest q = track_request(cid, true);
+    Livekit__SimulcastCodec c = LIVEKIT__SIMULCAST_CODEC__INIT, *codecs[] = {&c};
+    size_t before = count(w, two->a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED);
+    q.sid = (char *)(uintptr_t)two->sid;
+    c.codec = (char *)(uintptr_t)codec;
+    c.cid = q.cid;
+    q.n_simulcast_codecs = 1;
+    q.simulcast_codecs = codecs;
+    REQUEST(w, two->a, ADD_TRACK, add_track, &q);
+    if (count(w, two->a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED) > before)
+        return LIVEKIT__REQUEST_RESPONSE__REASON__OK;
+    const Livekit__SignalResponse *m = last(w, two->a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REQUEST_RESPONSE);
+    return m ? m->request_response->reason : LIVEKIT__REQUEST_RESPONSE__REASON__UNCLASSIFIED_ERROR;
+}
+
+static bool two_codecs_meet(world *w, two_codecs *two, Livekit__BackupCodecPolicy policy)
+{
+    Livekit__AddTrackRequest q = track_request("cam", true);
+    Livekit__SimulcastCodec first = LIVEKIT__SIMULCAST_CODEC__INIT, second = LIVEKIT__SIMULCAST_CODEC__INIT, *codecs[] = {&first, &second, &second};
+    *two = (two_codecs){.a = enter(w, "ann"), .b = enter(w, "bob"), .c = enter(w, "carl"), .sid = ""};
+    first.codec = (char *)(uintptr_t)"vp9";
+    first.cid = q.cid;
+    second.codec = (char *)(uintptr_t)"vp8";
+    q.n_simulcast_codecs = 3; /* the same once more counts once */
+    q.simulcast_codecs = codecs;
+    q.has_backup_codec_policy = 1;
+    q.backup_codec_policy = policy;
+    if (person(w, "bob"))
+        person(w, "bob")->publisher->takes = "video/VP8";
+    REQUEST(w, two->a, ADD_TRACK, add_track, &q);
+    offer(w, two->a, "m=application\nv:cam");
+    lk_sfu_person *ann = person(w, "ann");
+    two->vp9 = ann ? fake_up(ann->publisher, "cam") : NULL;
+    const Livekit__SignalResponse *m = last(w, two->a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRACK_PUBLISHED);
+    if (!two->vp9 || !m)
+        return false;
+    two->sid = m->track_published->track->sid;
+    two->vp9->mime = "video/VP9";
+    fake_live(two->vp9);
+    fake_wanted(two->vp9, 2);
+    run(w, LK_MSEC(200));
+    offer(w, two->b, "m=application\nra rv");
+    offer(w, two->c, "m=application\nra rv");
+    run(w, LK_MSEC(200));
+    return !lk_test_oom();
+}
+
+static void send_backup(world *w, two_codecs *two)
+{
+    CHECK_EQ(backup_reply(w, two, "vp8", "cam8"), LIVEKIT__REQUEST_RESPONSE__REASON__OK);
+    offer(w, two->a, "m=application\nv:cam v:cam8");
+    two->vp8 = fake_up(person(w, "ann")->publisher, "cam8");
+    fake_live(two->vp8);
+    lk_sfu_tick(w->s, w->now);
+    drain(w);
+}
+
+LK_TEST(a_second_codec_is_asked_for_by_who_cannot_take_the_first_and_shown_once_it_is_there)
+{
+    WORLD(w);
+    two_codecs two;
+    if (two_codecs_meet(&w, &two, LIVEKIT__BACKUP_CODEC_POLICY__SIMULCAST)) {
+        const Livekit__SubscribedQualityUpdate *u = wanted(&w, two.a);
+        CHECK_EQ(u->n_subscribed_codecs, 2);
+        CHECK_STR(u->subscribed_codecs[0]->codec, "vp9");
+        CHECK_STR(u->subscribed_codecs[1]->codec, "vp8");
+        CHECK(u->subscribed_codecs[0]->qualities[2]->enabled && u->subscribed_codecs[1]->qualities[2]->enabled);
+        CHECK(down_of(&w, "carl")->up == two.vp9 && !down_of(&w, "bob")->up); /* he waits */
+        send_backup(&w, &two);
+        CHECK(down_of(&w, "carl")->up == two.vp9 && down_of(&w, "bob")->up == two.vp8);
+        const Livekit__TrackInfo *t = told_of(&w, two.c, "ann")->tracks[0];
+        CHECK_EQ(t->n_codecs, 2);
+        CHECK_STR(t->mime_type, "video/VP9");
+        CHECK_STR(t->mid, two.vp9->mid);
+        CHECK_STR(t->codecs[1]->cid, "cam8");
+        CHECK_STR(t->codecs[1]->mid, two.vp8->mid);
+        lk_sfu_mute(person(&w, "ann"), lk_sfu_track_of(person(&w, "ann"), two.sid), true);
+        CHECK(two.vp9->muted && two.vp8->muted);
+        fake_wanted(two.vp8, 0);
+        run(&w, LK_SEC(6));
+        u = wanted(&w, two.a);
+        CHECK(u->subscribed_codecs[0]->qualities[2]->enabled && !u->subscribed_codecs[1]->qualities[1]->enabled && u->subscribed_codecs[1]->qualities[0]->enabled);
+        offer(&w, two.a, "m=application\nv:cam -cam8"); /* bob is left with nothing, the track goes on */
+        CHECK_EQ(last(&w, two.b, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIPTION_RESPONSE)->subscription_response->err,
+                 LIVEKIT__SUBSCRIPTION_ERROR__SE_CODEC_UNSUPPORTED);
+        CHECK(!down_of(&w, "bob") && down_of(&w, "carl")->up == two.vp9);
+        offer(&w, two.a, "m=application\n-cam");
+        CHECK_EQ(told_of(&w, two.c, "ann")->n_tracks, 0);
+        CHECK_EQ(person(&w, "carl")->subs.count, 0);
+    }
+    world_free(&w);
+}
+
+LK_TEST(in_a_small_room_everybody_gets_the_second_codec_once_somebody_needs_it)
+{
+    WORLD(w);
+    two_codecs two;
+    if (two_codecs_meet(&w, &two, LIVEKIT__BACKUP_CODEC_POLICY__PREFER_REGRESSION)) {
+        person(&w, "carl")->sdk = LIVEKIT__CLIENT_INFO__SDK__JS;
+        lk_down *before = down_of(&w, "carl");
+        send_backup(&w, &two);
+        CHECK(down_of(&w, "carl") == before && before->up == two.vp8 && down_of(&w, "bob")->up == two.vp8);
+        fake_wanted(two.vp9, -1);
+        fake_wanted(two.vp8, 2);
+        run(&w, LK_SEC(6));
+        const Livekit__SubscribedQualityUpdate *u = wanted(&w, two.a);
+        CHECK(!u->subscribed_codecs[0]->qualities[0]->enabled && u->subscribed_codecs[1]->qualities[2]->enabled);
+        uint32_t d = enter(&w, "dave"); /* who comes later gets it at once */
+        run(&w, LK_MSEC(200));
+        offer(&w, d, "m=application\nra rv");
+        CHECK(down_of(&w, "dave")->up == two.vp8);
+        offer(&w, two.a, "m=application\nv:cam -cam8");
+        CHECK(down_of(&w, "dave")->up == two.vp9 && before->up == two.vp9);
+    }
+    world_free(&w);
+}
+
+LK_TEST(who_keeps_a_track_in_its_codec_is_given_it_anew)
+{
+    WORLD(w);
+    two_codecs two;
+    if (two_codecs_meet(&w, &two, LIVEKIT__BACKUP_CODEC_POLICY__REGRESSION)) {
+        person(&w, "carl")->sdk = LIVEKIT__CLIENT_INFO__SDK__GO;
+        size_t asked = count(&w, two.c, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_MEDIA_SECTIONS_REQUIREMENT);
+        send_backup(&w, &two);
+        CHECK(!down_of(&w, "carl")->bound);
+        run(&w, LK_MSEC(200));
+        CHECK_EQ(count(&w, two.c, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_MEDIA_SECTIONS_REQUIREMENT), asked + 1);
+        offer(&w, two.c, "m=application\nra rv");
+        CHECK(down_of(&w, "carl")->up == two.vp8);
+    }
+    world_free(&w);
+}
+
+LK_TEST(only_codecs_that_were_announced_are_added_and_once)
+{
+    WORLD(w);
+    two_codecs two;
+    if (two_codecs_meet(&w, &two, LIVEKIT__BACKUP_CODEC_POLICY__SIMULCAST)) {
+        CHECK_EQ(backup_reply(&w, &two, "h264", "x"), LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE);
+        CHECK_EQ(backup_reply(&w, &two, "vp9", "x"), LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE); /* is sent */
+        CHECK_EQ(backup_reply(&w, &two, "vp8", ""), LIVEKIT__REQUEST_RESPONSE__REASON__INVALID_REQUEST);
+        offer(&w, two.a, "m=application\nv:cam v:early"); /* the section first, its name after */
+        CHECK_EQ(person(&w, "ann")->loose.count, 1);
+        CHECK_EQ(backup_reply(&w, &two, "vp8", "early"), LIVEKIT__REQUEST_RESPONSE__REASON__OK);
+        CHECK_EQ(person(&w, "ann")->loose.count, 0);
+        fake_live(fake_up(person(&w, "ann")->publisher, "early"));
+        lk_sfu_tick(w.s, w.now);
+        CHECK(down_of(&w, "bob")->up == fake_up(person(&w, "ann")->publisher, "early"));
+        CHECK_EQ(backup_reply(&w, &two, "vp8", "again"), LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE);
+    }
+    world_free(&w);
+}
+
+LK_TEST(layers_wanted_are_told_again_2_s_after_an_answer_and_8_s_after_the_first_of_many)
+{
+    WORLD(w);
+    uint32_t a = enter(&w, "ann");
+    publish(&w, a, "ann", "cam", true);
+    lk_sfu_person *p = person(&w, "ann");
+    lk_up *u = p ? fake_up(p->publisher, "cam") : NULL;
+    run(&w, LK_SEC(3));
+    if (u && !lk_test_oom()) {
+        fake_wanted(u, 2);
+        run(&w, LK_SEC(3));
+        CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE), 1);
+        offer(&w, a, "m=application\nv:cam");
+        run(&w, LK_MSEC(1900));
+        CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE), 1);
+        run(&w, LK_MSEC(200));
+        CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE), 2);
+        for (int i = 0; i < 9; i++) { /* one a second */
+            offer(&w, a, "m=application\nv:cam");
+            CHECK_EQ(count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIBED_QUALITY_UPDATE), i < 8 ? 2 : 3);
+            run(&w, LK_SEC(1));
+        }
     }
     world_free(&w);
 }
