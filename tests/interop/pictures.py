@@ -7,6 +7,8 @@ import numpy as np
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
 BITS, BLOCK = 16, 40  # the number in black and white blocks along the top, most significant first
+Y, X = np.ogrid[0:HEIGHT, 0:WIDTH]  # a column and a row: what depends on one of them alone is computed once for each of it
+Y, X = Y.astype(np.float32), X.astype(np.float32)
 
 # Which of the seven bars of a digit are lit: top, upper left, upper right, middle, lower left, lower right, bottom.
 SEGMENTS = ["1110111", "0010010", "1011101", "1011011", "0111010", "1101011", "1101111", "1010010", "1111111", "1111011"]
@@ -22,10 +24,9 @@ def draw_digit(luma, digit, top, left, size=40):
 
 def luma(n):
     """A field of slow waves with a disc that goes round, and the number in blocks and in digits."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    field = 110 + 40 * np.sin(x / 37 + n / 9) + 30 * np.cos(y / 29 - n / 13)
+    field = 110 + 40 * np.sin(X / 37 + n / 9) + 30 * np.cos(Y / 29 - n / 13)
     cx, cy = WIDTH * 0.7 + 110 * np.cos(n / 15), HEIGHT * 0.6 + 70 * np.sin(n / 15)
-    field[(x - cx) ** 2 + (y - cy) ** 2 < 35 ** 2] = 210
+    field[(X - cx) ** 2 + (Y - cy) ** 2 < 35 ** 2] = 210
     out = np.clip(field, 16, 235).astype(np.uint8)
     out[HEIGHT - 120:HEIGHT - 20, 20:260] = 40
     for i, digit in enumerate(f"{n:05d}"):
@@ -37,10 +38,10 @@ def luma(n):
 
 def i420(n, scale=1):
     """The picture of that number, so many times as large; colour drifts over it."""
-    y, x = np.mgrid[0:HEIGHT // 2, 0:WIDTH // 2].astype(np.float32)
-    u = 128 + 30 * np.sin(x / 60 + n / 20)
-    v = 128 + 30 * np.cos(y / 50 + n / 25)
-    return b"".join(np.repeat(np.repeat(plane.astype(np.uint8), scale, 0), scale, 1).tobytes() for plane in (luma(n), u, v))
+    half = (HEIGHT // 2, WIDTH // 2)
+    u = np.broadcast_to((128 + 30 * np.sin(X[:, :half[1]] / 60 + n / 20)).astype(np.uint8), half)
+    v = np.broadcast_to((128 + 30 * np.cos(Y[:half[0]] / 50 + n / 25)).astype(np.uint8), half)
+    return b"".join(np.repeat(np.repeat(plane, scale, 0), scale, 1).tobytes() for plane in (luma(n), u, v))
 
 
 def number(picture):
