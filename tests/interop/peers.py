@@ -8,6 +8,9 @@ LK_INTEROP_SERVER=ours does the same with the server: lkc serve in place of live
 import asyncio
 import contextlib
 import datetime
+import fcntl
+import functools
+import itertools
 import json
 import os
 import pathlib
@@ -39,13 +42,36 @@ def library_path(library):
     return None
 
 
+class Ports:
+    """A stretch of ports that is this process's alone while it lives, by the lock of a file: tests run side by side, and between
+    being found free and being bound a port of everybody's would be anybody's. Below the range the system gives to outgoing
+    connections, so that none of those takes it either."""
+    FIRST, BEYOND, STRETCH = 20000, 32000, 100
+
+    def __init__(self):
+        starts = list(range(self.FIRST, self.BEYOND, self.STRETCH))
+        random.shuffle(starts)
+        for start in starts:
+            with contextlib.suppress(OSError):  # another process has it
+                self.lock = open(pathlib.Path(tempfile.gettempdir()) / f"livekit-c-ports-{start}", "w")
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.turn = itertools.cycle(range(start, start + self.STRETCH))
+                return
+        raise RuntimeError("every stretch of ports is taken")
+
+
+@functools.cache
+def ports():
+    return Ports()
+
+
 def free_port(kind=socket.SOCK_STREAM):
-    """Below the range the system gives to outgoing connections, so that none takes it before the server does."""
-    while True:
-        port = random.randrange(20000, 32000)
+    """The next of ours; one that something else holds is passed over."""
+    for port in itertools.islice(ports().turn, Ports.STRETCH):
         with socket.socket(socket.AF_INET, kind) as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
             return port
+    raise RuntimeError("no port of ours is free")
 
 
 def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, metadata="", attributes=None, **grants):
@@ -264,10 +290,9 @@ def speech(path=None, text="The quick brown fox jumps over the lazy dog. Every p
     if not cached.exists():
         with tempfile.TemporaryDirectory() as d:
             subprocess.run(["espeak-ng", "-s", "150", "-w", f"{d}/raw.wav", text], check=True)
-            subprocess.run(["sox", f"{d}/raw.wav", "-r", str(RATE), "-c", "1", "-b", "16", f"{d}/out.wav", "norm", "-6"],
-                           check=True)
-            os.replace(f"{d}/out.wav", cached) if os.stat(d).st_dev == os.stat(cached.parent).st_dev else \
-                cached.write_bytes(pathlib.Path(f"{d}/out.wav").read_bytes())
+            mine = cached.with_name(f"speech-{os.getpid()}.wav")  # whoever runs beside us sees all of it or nothing
+            subprocess.run(["sox", f"{d}/raw.wav", "-r", str(RATE), "-c", "1", "-b", "16", mine, "norm", "-6"], check=True)
+            os.replace(mine, cached)
     return read_wav(cached)
 
 
