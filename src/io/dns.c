@@ -182,6 +182,12 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 lk_err lk_io_resolve(lk_loop *loop, const char *host, uint16_t port, lk_io_resolved done, void *ctx)
 {
     struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    lk_addr address;
+    if (lk_addr_parse_ip(&address, lk_str_of(host))) { /* c-ares asks a name server whether it knows it as an IPv6 name too */
+        address.port = port;
+        done(ctx, ARES_SUCCESS, &address, 1);
+        return LK_OK;
+    }
     dns_query *q = (dns_query *)lk_alloc(loop->env, sizeof *q);
     if (!q)
         return LK_ERR_NOMEM;

@@ -222,15 +222,24 @@ LK_TEST(a_refused_port_is_named)
     lk_loop_free(c.loop);
 }
 
+/* A name server that takes questions and never answers; "address:port" of it. */
+static int dead_resolver(char servers[40])
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof sa;
+    char num[LK_STR_FMT_MAX];
+    int hole = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(hole, (struct sockaddr *)&sa, sizeof sa) == 0 && getsockname(hole, (struct sockaddr *)&sa, &len) == 0);
+    memcpy(servers, "127.0.0.1:", 10);
+    memcpy(servers + 10, lk_u64_text(ntohs(sa.sin_port), num), 6);
+    return hole;
+}
+
 LK_TEST(closing_while_a_dead_resolver_is_asked_is_immediate)
 {
     lk_env real = production();
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof sa;
-    int hole = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* takes questions, never answers */
-    CHECK(bind(hole, (struct sockaddr *)&sa, sizeof sa) == 0 && getsockname(hole, (struct sockaddr *)&sa, &len) == 0);
-    char servers[40] = "127.0.0.1:", num[LK_STR_FMT_MAX];
-    memcpy(servers + 10, lk_u64_text(ntohs(sa.sin_port), num), 6);
+    char servers[40];
+    int hole = dead_resolver(servers);
     client c = {.start = {NULL, dial}, .stop = {NULL, hang_up}, .host = "nowhere.example", .port = 7};
     lk_loop_config config = {servers};
     REQUIRE(lk_loop_new(&c.loop, &real, &config) == LK_OK);
@@ -240,6 +249,48 @@ LK_TEST(closing_while_a_dead_resolver_is_asked_is_immediate)
     lk_loop_post(c.loop, &c.stop);
     lk_loop_free(c.loop);
     CHECK(!c.opened && !c.ended);
+    close(hole);
+}
+
+typedef struct question {
+    lk_task start;
+    lk_loop *loop;
+    lk_lookup *lookup;
+    lk_addr answer;
+    size_t count;
+} question;
+static void on_address(void *ctx, lk_usec now, const lk_addr *addrs, size_t count)
+{
+    question *q = (question *)ctx;
+    LK_UNUSED(now);
+    q->count = count;
+    q->answer = count ? addrs[0] : (lk_addr){0};
+    raise_gate();
+}
+static void ask(lk_task *t, lk_usec now)
+{
+    question *q = LK_CONTAINER(t, question, start);
+    LK_UNUSED(now);
+    CHECK_OK(lk_lookup_start(&q->lookup, q->loop, "192.0.2.7", 3478, on_address, q));
+}
+
+LK_TEST(no_name_server_is_asked_what_an_address_means)
+{
+    lk_env real = production();
+    question q = {.start = {NULL, ask}};
+    char servers[40], asked[512];
+    int hole = dead_resolver(servers);
+    lk_loop_config config = {servers};
+    lk_addr want;
+    CHECK(lk_addr_parse_ip(&want, lk_str_of("192.0.2.7")));
+    want.port = 3478;
+    gate.value = 0;
+    REQUIRE(lk_loop_new(&q.loop, &real, &config) == LK_OK);
+    lk_loop_post(q.loop, &q.start);
+    CHECK(wait_gate(1));
+    CHECK(q.count == 1 && lk_addr_eq(&q.answer, &want));
+    CHECK_EQ(recv(hole, asked, sizeof asked, MSG_DONTWAIT), -1);
+    lk_loop_free(q.loop);
     close(hole);
 }
 
