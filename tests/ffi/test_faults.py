@@ -126,6 +126,63 @@ def test_without_a_thread_a_request_is_rejected_and_not_forgotten(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+SIGNALS = """
+import os, signal, sys, threading, time
+sys.path[:0] = {folders!r}
+import raw
+from test_audio import capture, error_of, new_track
+from test_rooms import Joined
+
+def caught():
+    return [line for line in open("/proc/self/status") if line.startswith(("SigCgt", "SigIgn"))]
+
+class Server:
+    url = {url!r}
+
+hits = []
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in a program that is not Python: writing to what is gone ends it
+signal.signal(signal.SIGUSR1, lambda *_: hits.append(0))
+signal.siginterrupt(signal.SIGUSR1, True)
+before, over = caught(), []
+
+def storm():
+    while not over:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.0005)
+
+lib = raw.Library(raw.path_of("ours"))
+lib.initialize()
+threading.Thread(target=storm, daemon=True).start()
+alice, bob = Joined(lib, Server, "signals", "alice"), Joined(lib, Server, "signals", "bob")
+source, track = new_track(lib)
+assert not alice.publish(track).error
+assert bob.event("track_subscribed").track.handle.id
+assert all(error_of(lib, capture(lib, source, 100)[0]) == "" for _ in range(20))
+assert len(hits) > 200, len(hits)
+assert caught() == before, "no handler of the program's is touched"
+print("up", flush=True)
+sys.stdin.readline()  # the server is gone
+for one in (alice, bob):
+    lib.request("set_local_name", local_participant_handle=one.me, name="somebody")  # written to what is gone, if that was not noticed
+    one.event("reconnecting", seconds=60)
+lib.dispose()
+over.append(1)
+"""
+
+
+def test_signals_interrupt_nothing_and_a_broken_pipe_ends_nobody(room):
+    with peers.Server() as server:
+        code = SIGNALS.format(folders=[str(peers.ROOT / "tests/ffi"), str(peers.ROOT / "tests/interop")], url=server.url)
+        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            assert child.stdout.readline() == "up\n", child.communicate()
+            server.kill()
+            output = child.communicate("gone\n", timeout=120)
+        finally:
+            child.kill()
+    assert child.returncode == 0, output
+
+
 def test_a_callback_that_sleeps_delays_events_and_never_media(lib, server, room):
     """The callback of ours sleeps for 3 s: what it publishes is heard without a hole, what it hears is bounded."""
     other = raw.Library(raw.path_of("stock"))
