@@ -27,8 +27,8 @@ for suite in requests audio video life rooms faults; do
         LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" LK_INTEROP_LIBRARY="$PWD/build-tsan/src/ffi/liblivekit_ffi.so" \
         .peers/venv/bin/python -m pytest -q "tests/ffi/test_$suite.py" -k "not stock"
 done
-# The ends of a process with rooms open and handshakes under way.
-step exits env TSAN_OPTIONS="$options log_path=$PWD/$logs/exits.tsan" LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" \
+# The ends of a process with rooms open and handshakes under way; each is a fork of one that has threads.
+step exits env TSAN_OPTIONS="$options die_after_fork=0 log_path=$PWD/$logs/exits.tsan" LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" \
     LK_INTEROP_LIBRARY="$PWD/build-tsan/src/ffi/liblivekit_ffi.so" .peers/venv/bin/python tests/ffi/abuse.py --library ours --rows exit --share 0.2
 step server-loops env TSAN_OPTIONS="$options exitcode=0 log_path=$PWD/$logs/server-loops.tsan" LK_INTEROP_LKC="$PWD/build-tsan/apps/cli/lkc" \
     .peers/venv/bin/python -m pytest -q tests/server/test_loops.py
