@@ -219,6 +219,7 @@ static const lkc_row rows[] = {
     {"room.max_participants", LKC_COUNT, AT(options.max_participants)},
     {"room.enable_remote_unmute", LKC_BOOL, AT(options.remote_unmute)},
     {"loops", LKC_CALL, 0, set_loops},
+    {"page", LKC_BOOL, AT(options.page)},
     {"logging.level", LKC_CALL, 0, set_level},
     {"logging.json", LKC_BOOL, AT(log_json)},
 };

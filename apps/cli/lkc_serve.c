@@ -26,6 +26,7 @@ static const char help[] =
     "  --key-file FILE       the same, one pair a line; nobody else may be able to read it\n"
     "  --config FILE         YAML; flags win over what it says\n"
     "  --loops COUNT         threads that carry rooms, each room on one (default 1, at most 16; 0: one per core, 4 at most)\n"
+    "  --no-page             without the web page at /app\n"
     "  --log-level LEVEL     error, warn (default), info, debug, trace\n"
     "\n"
     "Ends with SIGINT or SIGTERM: everybody is told to leave first. Signalling is without TLS: put a proxy in front.\n";
@@ -140,6 +141,10 @@ static int parse(lkc_serve_args *a, int argc, char **argv)
             a->dev = true;
             continue;
         }
+        if (!strcmp(argv[i], "--no-page")) {
+            a->config.options.page = false;
+            continue;
+        }
         if (i + 1 == argc)
             return complain("unknown option, or its value is missing (see lkc serve --help)", argv[i]);
         if (!strcmp(argv[i], "--bind") && from_file) {
@@ -172,13 +177,22 @@ static int find_keys(lkc_serve_args *a)
 
 static bool is_loopback(const char *address) { return !strncmp(address, "127.", 4) || !strcmp(address, "::1"); }
 
+/* The page, in --dev as a link that joins when it is opened. */
+static void print_page(const lkc_serve_args *a, const char *authority, const char *token)
+{
+    bool mints = !strcmp(a->config.keys[0].key, LKC_DEV_KEY); /* it makes its tokens itself then, as many as are wanted */
+    printf("  page        http://%s/app%s%s\n", authority, !a->dev ? "" : mints ? "#room=dev" : "#token=", a->dev && !mints ? token : "");
+}
+
 static void print_welcome(const lkc_serve_args *a, const lk_server_ports *ports)
 {
     static char token[LK_ACCESS_TOKEN_MAX + 1];
+    char authority[64];
     const lk_server_options *o = &a->config.options;
     const char *host = o->bind_address_count && is_loopback(o->bind_addresses[0]) ? o->bind_addresses[0] : "127.0.0.1";
     printf("lkc serve %s\n", lk_version());
-    printf("  signalling  ws://%s%s%s:%u\n", strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", ports->http);
+    (void)snprintf(authority, sizeof authority, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, ports->http);
+    printf("  signalling  ws://%s\n", authority);
     printf("  media       %u/udp", ports->udp);
     if (ports->tcp)
         printf(", %u/tcp", ports->tcp);
@@ -194,6 +208,8 @@ static void print_welcome(const lkc_serve_args *a, const lk_server_ports *ports)
         if (lk_access_token_create(token, sizeof token, &a->config.keys[0], &t) == LK_OK)
             printf("  token       %s\n              (room dev, identity dev, 24 hours; others: lkc token create --dev --room ROOM --identity NAME)\n", token);
     }
+    if (o->page)
+        print_page(a, authority, token);
     fflush(stdout);
 }
 
@@ -241,6 +257,7 @@ int lkc_serve(int argc, char **argv)
     static lkc_serve_args a;
     lk_server_options *o = &a.config.options;
     lk_server_options_init(o);
+    o->page = true;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help")) {
             fputs(help, stdout);

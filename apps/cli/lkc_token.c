@@ -23,6 +23,7 @@ static const char help[] =
     "  --name TEXT --metadata TEXT     display name, metadata\n"
     "  --attribute KEY=VALUE           may be repeated\n"
     "  --kind KIND                     standard (default), agent, ingress, egress, sip, connector, bridge\n"
+    "  --url URL                       of a server: print a link to its page that joins with the token, in its place\n"
     "  --valid-for SECONDS|Nm|Nh|Nd    how long it is good for, from now (default 6h)\n"
     "  --no-publish --no-subscribe --no-data      take away what is given by default\n"
     "  --update-metadata               may change its own name, metadata and attributes\n"
@@ -73,7 +74,7 @@ typedef struct lkc_token_args {
     lk_access_key key;
     lk_access_token_options o;
     lk_attribute attributes[64];
-    const char *token;
+    const char *token, *url;
 } lkc_token_args;
 
 static const char *text_option(const char *name, lkc_token_args *a, const char ***at)
@@ -81,7 +82,7 @@ static const char *text_option(const char *name, lkc_token_args *a, const char *
     const struct {
         const char *name, **at;
     } rows[] = {{"--key", &a->key.key}, {"--secret", &a->key.secret}, {"--room", &a->o.room}, {"--identity", &a->o.identity},
-                {"--name", &a->o.name}, {"--metadata", &a->o.metadata}, {"--kind", &a->o.kind}};
+                {"--name", &a->o.name}, {"--metadata", &a->o.metadata}, {"--kind", &a->o.kind}, {"--url", &a->url}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!strcmp(rows[i].name, name)) {
             *at = rows[i].at;
@@ -167,6 +168,16 @@ static int parse(lkc_token_args *a, int argc, char **argv)
     return LKC_OK;
 }
 
+/* The token stands behind #, which browsers keep to themselves. */
+static void print_link(const char *url, const char *token)
+{
+    bool ws = !strncmp(url, "ws://", 5) || !strncmp(url, "wss://", 6);
+    size_t len = strlen(url);
+    while (len && url[len - 1] == '/')
+        len--;
+    printf("%s%.*s/app#token=%s\n", ws ? "http" : "", (int)len - 2 * ws, url + 2 * ws, token);
+}
+
 static int create(lkc_token_args *a)
 {
     static char out[LK_ACCESS_TOKEN_MAX + 1];
@@ -186,7 +197,10 @@ static int create(lkc_token_args *a)
         fprintf(stderr, "lkc token: %s\n", err == LK_ERR_LIMIT ? "the token would be longer than 32 KiB" : lk_err_text(err));
         return LKC_FAILED;
     }
-    puts(out);
+    if (a->url)
+        print_link(a->url, out);
+    else
+        puts(out);
     return LKC_OK;
 }
 

@@ -61,6 +61,7 @@ typedef struct lk_server_options {
     bool use_external_ip, advertise_internal_ip;
     const char *const *stun_servers; /* "host:port" or "host", 8 at most; none: public ones */
     size_t stun_server_count;
+    bool page; /* a web page to join with, at /app, where browsers that ask for / are led [off] */
 } lk_server_options;
 
 /* Fills in the defaults. options not NULL. LK_ANY. */

@@ -272,6 +272,9 @@ void api_visit_gathered(api_visit *v); /* what it had of an answer */
 void api_visit_stats(api_visit *v, lk_usec now, const lk_sfu_stats *st, uint64_t passed, uint64_t dropped);
 void api_visit_request(api_visit *v, lk_usec now, const lk_ws_request *r);
 void api_visit_admin_done(api_visit *v, lk_usec now, const lk_sfu_event *ev);
+/* The page (api_server_page.c). False: that is none of it. */
+bool api_page_serve(api_visit *v, lk_usec now, const lk_ws_request *r);
+bool api_page_redirect(api_visit *v, lk_usec now, const lk_ws_request *r); /* of "/": who wants to look is led to it */
 /* Whether one more of its kind is too many for this second. */
 bool api_rate_exceeded(api_serve *s, lk_usec now, const lk_addr *who, bool join);
 void api_rate_failed(api_serve *s, lk_usec now, const lk_addr *who);

@@ -495,8 +495,8 @@ static void serve_metrics(api_visit *v, lk_usec now, const lk_ws_request *r)
 
 static void serve_health(api_visit *v, lk_usec now, const lk_ws_request *r)
 {
-    LK_UNUSED(r);
-    answer(v, now, 200, TEXT_TYPE, "OK");
+    if (!v->serve->server->options.page || !api_page_redirect(v, now, r))
+        answer(v, now, 200, TEXT_TYPE, "OK");
 }
 
 /* ---- routes ---------------------------------------------------------------------------------------------------------------- */
@@ -508,6 +508,7 @@ void api_visit_request(api_visit *v, lk_usec now, const lk_ws_request *r)
         void (*serve)(api_visit *, lk_usec, const lk_ws_request *);
     } routes[] = {{"/", serve_health}, {"/rtc", serve_v0}, {"/rtc/v1", serve_v1}, {"/rtc/validate", serve_validate_v0},
                   {"/rtc/v1/validate", serve_validate_v1}, {"/metrics", serve_metrics}};
+    bool reads = lk_str_eq(r->method, "GET") || lk_str_eq(r->method, "HEAD");
     v->serve->http_requests++;
     if (lk_str_starts(r->path, "/twirp/")) {
         serve_admin(v, now, r);
@@ -516,11 +517,12 @@ void api_visit_request(api_visit *v, lk_usec now, const lk_ws_request *r)
     for (size_t i = 0; i < LK_LEN(routes); i++) {
         if (!lk_str_eq(r->path, routes[i].path))
             continue;
-        if (lk_str_eq(r->method, "GET") || lk_str_eq(r->method, "HEAD"))
+        if (reads)
             routes[i].serve(v, now, r);
         else
             answer(v, now, 405, TEXT_TYPE, "method not allowed");
         return;
     }
-    answer(v, now, 404, TEXT_TYPE, "not found");
+    if (!reads || !v->serve->server->options.page || !api_page_serve(v, now, r))
+        answer(v, now, 404, TEXT_TYPE, "not found");
 }

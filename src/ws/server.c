@@ -27,8 +27,10 @@ typedef enum phase {
 } phase;
 
 /* Headers that are kept; each value in one buffer of its own would cost more than looking them up at the end. */
-typedef enum kept { KEPT_AUTHORIZATION, KEPT_CONTENT_TYPE, KEPT_UPGRADE, KEPT_KEY, KEPT_VERSION, KEPT_COUNT, KEPT_NONE = KEPT_COUNT } kept;
-static const char *const kept_names[KEPT_COUNT] = {"authorization", "content-type", "upgrade", "sec-websocket-key", "sec-websocket-version"};
+typedef enum kept { KEPT_AUTHORIZATION, KEPT_CONTENT_TYPE, KEPT_ACCEPT, KEPT_IF_NONE_MATCH, KEPT_UPGRADE, KEPT_KEY, KEPT_VERSION,
+              KEPT_COUNT, KEPT_NONE = KEPT_COUNT } kept;
+static const char *const kept_names[KEPT_COUNT] = {"authorization", "content-type", "accept", "if-none-match", "upgrade", "sec-websocket-key",
+                                                   "sec-websocket-version"};
 
 typedef struct span {
     size_t at, len;
@@ -86,7 +88,7 @@ static const char *reason(unsigned status)
     static const struct {
         unsigned status;
         const char *text;
-    } rows[] = {{200, "OK"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
+    } rows[] = {{200, "OK"}, {204, "No Content"}, {302, "Found"}, {304, "Not Modified"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
                 {405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {412, "Precondition Failed"},
                 {413, "Content Too Large"}, {414, "URI Too Long"}, {426, "Upgrade Required"}, {429, "Too Many Requests"},
                 {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
@@ -97,30 +99,32 @@ static const char *reason(unsigned status)
     return "Unknown";
 }
 
-static void write_response(lk_ws_server *s, unsigned status, const char *type, const void *body, size_t len)
+static void write_response(lk_ws_server *s, const lk_ws_answer *a)
 {
     char num[LK_STR_FMT_MAX];
     out_text(s, "HTTP/1.1 ");
-    out_text(s, lk_u64_text(status, num));
+    out_text(s, lk_u64_text(a->status, num));
     out_text(s, " ");
-    out_text(s, reason(status));
+    out_text(s, reason(a->status));
     out_text(s, "\r\nAccess-Control-Allow-Origin: *\r\n");
     if (s->phase != PHASE_OVER && s->parser.method == HTTP_OPTIONS)
         out_text(s, "Access-Control-Allow-Methods: GET, POST, OPTIONS\r\nAccess-Control-Allow-Headers: Authorization, Content-Type, *\r\n"
                     "Access-Control-Max-Age: 86400\r\n");
-    if (type) {
+    if (a->content_type) {
         out_text(s, "Content-Type: ");
-        out_text(s, type);
+        out_text(s, a->content_type);
         out_text(s, "\r\n");
     }
-    if (status != 204) {
+    if (a->headers)
+        out_text(s, a->headers);
+    if (a->status != 204 && a->status != 304) {
         out_text(s, "Content-Length: ");
-        out_text(s, lk_u64_text(len, num));
+        out_text(s, lk_u64_text(a->body.len, num));
         out_text(s, "\r\n");
     }
     out_text(s, s->keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
     if (!s->head_only)
-        out_bytes(s, body, len);
+        out_bytes(s, a->body.data, a->body.len);
 }
 
 /* A request that cannot be read to its end: answered, then nothing of this stream is believed any more. */
@@ -128,7 +132,7 @@ static void refuse(lk_ws_server *s, unsigned status)
 {
     const char *text = reason(status);
     s->keep_alive = s->head_only = false;
-    write_response(s, status, "text/plain; charset=utf-8", text, strlen(text));
+    write_response(s, &(lk_ws_answer){.status = status, .content_type = "text/plain; charset=utf-8", .body = {(const uint8_t *)text, strlen(text)}});
     over(s, 0);
 }
 
@@ -266,6 +270,8 @@ static void fill_request(const lk_ws_server *s, lk_ws_request *out)
     *out = (lk_ws_request){.method = lk_str_of(http_method_str((enum http_method)s->parser.method)),
                            .authorization = kept_value(s, KEPT_AUTHORIZATION),
                            .content_type = kept_value(s, KEPT_CONTENT_TYPE),
+                           .accept = kept_value(s, KEPT_ACCEPT),
+                           .if_none_match = kept_value(s, KEPT_IF_NONE_MATCH),
                            .body = {(const uint8_t *)lk_text_cstr(&s->body), s->body.len},
                            .upgrade = can_upgrade(s)};
     out->path = lk_str_cut(&rest, '?');
@@ -430,13 +436,13 @@ void lk_ws_server_input_end(lk_ws_server *s, lk_usec now)
     over(s, s->phase == PHASE_CLOSING || s->phase == PHASE_OPEN ? (s->close_code ? s->close_code : 1006) : 0);
 }
 
-void lk_ws_server_respond(lk_ws_server *s, lk_usec now, unsigned status, const char *content_type, const void *body, size_t len)
+void lk_ws_server_answer(lk_ws_server *s, lk_usec now, const lk_ws_answer *answer)
 {
     if (s->phase != PHASE_ASKED)
         return;
     if (s->parser.upgrade) /* the client may have begun to speak frames */
         s->keep_alive = false;
-    write_response(s, status, content_type, body, len);
+    write_response(s, answer);
     if (!s->keep_alive) {
         over(s, 0);
         return;
@@ -445,6 +451,11 @@ void lk_ws_server_respond(lk_ws_server *s, lk_usec now, unsigned status, const c
     s->parser.data = s;
     next_request(s, now);
     resume(s, now);
+}
+
+void lk_ws_server_respond(lk_ws_server *s, lk_usec now, unsigned status, const char *content_type, const void *body, size_t len)
+{
+    lk_ws_server_answer(s, now, &(lk_ws_answer){.status = status, .content_type = content_type, .body = {(const uint8_t *)body, len}});
 }
 
 lk_err lk_ws_server_upgrade(lk_ws_server *s, lk_usec now)

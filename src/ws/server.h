@@ -30,6 +30,7 @@ typedef struct lk_ws_request {
     lk_str query;         /* without '?' */
     lk_str authorization; /* header, "" when absent */
     lk_str content_type;
+    lk_str accept, if_none_match; /* headers, "" when absent */
     lk_bytes body;
     bool upgrade; /* asks for a WebSocket in a way that can be granted */
 } lk_ws_request;
@@ -55,7 +56,15 @@ void lk_ws_server_free(lk_ws_server *s); /* NULL ok */
 void lk_ws_server_input(lk_ws_server *s, lk_usec now, const uint8_t *data, size_t len);
 /* The stream ended. */
 void lk_ws_server_input_end(lk_ws_server *s, lk_usec now);
-/* Answers the request that waits: content_type NULL with an empty body. Body is borrowed. Without a waiting request: no
+typedef struct lk_ws_answer {
+    unsigned status;
+    const char *content_type; /* NULL with an empty body */
+    const char *headers;      /* further ones, whole lines with their ends; NULL: none */
+    lk_bytes body;            /* borrowed */
+} lk_ws_answer;
+/* Answers the request that waits. Without a waiting request: no effect. */
+void lk_ws_server_answer(lk_ws_server *s, lk_usec now, const lk_ws_answer *answer);
+/* The same in short: content_type NULL with an empty body. Body is borrowed. Without a waiting request: no
  * effect. */
 void lk_ws_server_respond(lk_ws_server *s, lk_usec now, unsigned status, const char *content_type, const void *body, size_t len);
 /* Grants the upgrade the waiting request asks for: messages from now on. STATE, NOMEM. */

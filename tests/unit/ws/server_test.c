@@ -248,6 +248,24 @@ LK_TEST(a_request_waits_for_its_answer_and_the_next_one_with_it)
     leave(&v);
 }
 
+LK_TEST(an_answer_brings_headers_of_its_own_and_304_neither_body_nor_length)
+{
+    visit v;
+    lk_ws_server_event e;
+    if (arrive(&v, env)) {
+        v.hold = true;
+        say(&v, "GET /app HTTP/1.1\r\nAccept:  text/html\r\nIf-None-Match: \"x\"\r\n\r\n");
+        lk_ws_server_answer(v.s, 0, &(lk_ws_answer){.status = 304, .headers = "ETag: \"x\"\r\n"});
+        lk_ws_server_input(v.s, 0, (const uint8_t *)"HEAD /app HTTP/1.1\r\naccept: a/b\r\n\r\n", 35);
+        CHECK(lk_ws_server_poll_event(v.s, &e) && lk_str_eq(e.request.accept, "a/b") && e.request.if_none_match.len == 0);
+        lk_ws_server_answer(v.s, 0, &(lk_ws_answer){.status = 200, .content_type = "t", .headers = "A: 1\r\nB: 2\r\n", .body = {(const uint8_t *)"body", 4}});
+        collect(&v);
+        CHECK_STR(lk_text_cstr(&v.sent), "HTTP/1.1 304 Not Modified\r\nAccess-Control-Allow-Origin: *\r\nETag: \"x\"\r\n\r\n"
+                                         "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: t\r\nA: 1\r\nB: 2\r\nContent-Length: 4\r\n\r\n");
+    }
+    leave(&v);
+}
+
 LK_TEST(frames_of_a_client_must_be_masked)
 {
     visit v;
