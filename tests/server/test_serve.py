@@ -153,7 +153,7 @@ def test_whoever_is_in_is_told_to_leave_when_it_ends():
         alice.wait("connected")
         server.process.terminate()
         assert server.process.wait(10) == 0
-        alice.wait("disconnected")
+        alice.wait("disconnected", 90)  # ten tries to come back, waits of up to 7 s that it draws itself
 
 
 def test_tokens_are_made_that_the_official_package_reads():
