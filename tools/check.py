@@ -46,7 +46,7 @@ FFI_APART = ["ffi/test_abuse.py", "ffi/test_endurance.py"]  # a step of their ow
 
 # Vectors of what is built: a file without a handler is a failure there.
 STRICT_VECTORS = ["demux/", "dtls/", "fixed/", "ice/", "rtcp/", "rtp/", "sctp/", "sdp/", "srtp/", "stun/", "jwt/", "payload/clips",
-                  "payload/red", "payload/vp8", "livekit/proto"]
+                  "payload/red", "payload/vp8", "payload/vp9", "payload/dependency", "livekit/proto"]
 STEPS = [
     Step("build product", ["tools/build.sh"]),
     Step("build with checks", ["tools/build.sh", "checks"]),
