@@ -100,16 +100,16 @@ static void look_av1(lk_hub_piece *out, lk_bytes payload)
 
 #define H264_FMTP(mode, profile) "level-asymmetry-allowed=1;packetization-mode=" mode ";profile-level-id=" profile
 const lk_hub_codec_row lk_hub_codec_rows[LK_HUB_CODECS] = {
-    [LK_HUB_OPUS] = {LK_MEDIA_KIND_AUDIO, "opus", "audio/opus", 48000, 2, 111, "minptime=10;useinbandfec=1", true, NULL},
-    [LK_HUB_RED] = {LK_MEDIA_KIND_AUDIO, "red", "audio/red", 48000, 2, 63, "111/111", true, NULL},
-    [LK_HUB_PCMU] = {LK_MEDIA_KIND_AUDIO, "PCMU", "audio/PCMU", 8000, 0, 0, "", true, NULL},
-    [LK_HUB_PCMA] = {LK_MEDIA_KIND_AUDIO, "PCMA", "audio/PCMA", 8000, 0, 8, "", true, NULL},
-    [LK_HUB_VP8] = {LK_MEDIA_KIND_VIDEO, "VP8", "video/VP8", 90000, 0, 96, "", true, look_vp8},
-    [LK_HUB_VP9_0] = {LK_MEDIA_KIND_VIDEO, "VP9", "video/VP9", 90000, 0, 98, "profile-id=0", true, look_vp9},
-    [LK_HUB_VP9_1] = {LK_MEDIA_KIND_VIDEO, "VP9", "video/VP9", 90000, 0, 100, "profile-id=1", true, look_vp9},
-    [LK_HUB_H264_PM1] = {LK_MEDIA_KIND_VIDEO, "H264", "video/H264", 90000, 0, 108, H264_FMTP("1", "42e01f"), true, look_h264},
-    [LK_HUB_H264_PM0] = {LK_MEDIA_KIND_VIDEO, "H264", "video/H264", 90000, 0, 125, H264_FMTP("0", "42e01f"), true, look_h264},
-    [LK_HUB_H264_HIGH] = {LK_MEDIA_KIND_VIDEO, "H264", "video/H264", 90000, 0, 123, H264_FMTP("1", "640032"), false, look_h264},
-    [LK_HUB_AV1] = {LK_MEDIA_KIND_VIDEO, "AV1", "video/AV1", 90000, 0, 35, "", true, look_av1},
-    [LK_HUB_H265] = {LK_MEDIA_KIND_VIDEO, "H265", "video/H265", 90000, 0, 116, "", true, look_h265},
+    [LK_HUB_OPUS] = {LK_MEDIA_KIND_AUDIO, "opus", "audio/opus", 48000, 2, 111, "minptime=10;useinbandfec=1", true, false, NULL},
+    [LK_HUB_RED] = {LK_MEDIA_KIND_AUDIO, "red", "audio/red", 48000, 2, 63, "111/111", true, false, NULL},
+    [LK_HUB_PCMU] = {LK_MEDIA_KIND_AUDIO, "PCMU", "audio/PCMU", 8000, 0, 0, "", true, false, NULL},
+    [LK_HUB_PCMA] = {LK_MEDIA_KIND_AUDIO, "PCMA", "audio/PCMA", 8000, 0, 8, "", true, false, NULL},
+    [LK_HUB_VP8] = {LK_MEDIA_KIND_VIDEO, "VP8", "video/VP8", 90000, 0, 96, "", true, false, look_vp8},
+    [LK_HUB_VP9_0] = {LK_MEDIA_KIND_VIDEO, "VP9", "video/VP9", 90000, 0, 98, "profile-id=0", true, true, look_vp9},
+    [LK_HUB_VP9_1] = {LK_MEDIA_KIND_VIDEO, "VP9", "video/VP9", 90000, 0, 100, "profile-id=1", true, true, look_vp9},
+    [LK_HUB_H264_PM1] = {LK_MEDIA_KIND_VIDEO, "H264", "video/H264", 90000, 0, 108, H264_FMTP("1", "42e01f"), true, false, look_h264},
+    [LK_HUB_H264_PM0] = {LK_MEDIA_KIND_VIDEO, "H264", "video/H264", 90000, 0, 125, H264_FMTP("0", "42e01f"), true, false, look_h264},
+    [LK_HUB_H264_HIGH] = {LK_MEDIA_KIND_VIDEO, "H264", "video/H264", 90000, 0, 123, H264_FMTP("1", "640032"), false, false, look_h264},
+    [LK_HUB_AV1] = {LK_MEDIA_KIND_VIDEO, "AV1", "video/AV1", 90000, 0, 35, "", true, true, look_av1},
+    [LK_HUB_H265] = {LK_MEDIA_KIND_VIDEO, "H265", "video/H265", 90000, 0, 116, "", true, false, look_h265},
 };

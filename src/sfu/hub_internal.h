@@ -2,6 +2,7 @@
 /* Inside of the media side of sfu/: the structs its files share.
  *
  * hub.c        routing, timers, batches of what leaves     hub_codecs.c  what a payload says about its frame
+ * hub_layers.c which layers of one stream a subscriber gets
  * peer.c       life of a peer, what arrives, data channels  peer_sdp.c    descriptions, both ways
  * peer_up.c    a published track: layers and their cache   peer_down.c   a subscribed track: choice, rewriting, resends
  * peer_rtcp.c  reports and feedback, both ways          peer_share.c  what a subscriber's path carries, shared out
@@ -12,6 +13,7 @@
 #include "ice/ice_lite.h"
 #include "nack/nack.h"
 #include "pc/transport.h"
+#include "rtp/dependency.h"
 #include "rtp/rtp.h"
 #include "rtp/rtp_stats.h"
 #include "sfu/peer.h"
@@ -66,6 +68,7 @@ typedef struct lk_hub_codec_row {
     uint8_t channels, pt; /* pt: of our offers */
     const char *fmtp;     /* of our offers */
     bool offered;         /* to subscribers */
+    bool layered;         /* one stream may hold spatial layers */
     void (*look)(lk_hub_piece *out, lk_bytes payload); /* NULL: every packet can be a start */
 } lk_hub_codec_row;
 extern const lk_hub_codec_row lk_hub_codec_rows[LK_HUB_CODECS];
@@ -85,9 +88,42 @@ typedef struct lk_cached {
     uint16_t len;      /* payload; 0: a padding packet, whose number is left out */
     uint16_t dd_len;   /* dependency descriptor behind the payload */
     uint8_t codec;
-    bool marker;
+    bool marker, layered; /* layered: there are lk_svc_facts */
     lk_hub_piece piece;
 } lk_cached;
+
+/* ---- layers inside one stream ---- */
+#define LK_SVC_SPATIAL_MAX 4
+
+/* What a packet says of its layer. */
+typedef struct lk_svc_facts {
+    bool known, by_number; /* by_number: of a dependency descriptor: number and references */
+    bool stale;            /* of before the key frame that came already */
+    bool begin, end;       /* of its frame, which is one of a layer */
+    bool alone, switch_up; /* VP9: not predicted from other pictures; later ones of its temporal layer need none before it */
+    bool far;              /* refers to what is no longer remembered */
+    uint8_t sid, tid, generation, reference_count, references[LK_RTP_DD_REFERENCES_MAX];
+    uint16_t number, mask_at, tail_at, end_at;
+} lk_svc_facts;
+
+typedef struct lk_svc {
+    uint8_t spatial_count, live; /* live: bits of the layers that came lately */
+    uint8_t told_count, told_live;
+    bool has_structure;
+    uint8_t generation;
+    uint16_t structure_number; /* of the frame that brought it */
+    uint32_t active;           /* decode targets the publisher sends */
+    uint16_t width[LK_SVC_SPATIAL_MAX], height[LK_SVC_SPATIAL_MAX]; /* 0: not told */
+    lk_usec last_at[LK_SVC_SPATIAL_MAX];
+    lk_rate_meter rate[LK_SVC_SPATIAL_MAX]; /* of each alone */
+    lk_rtp_dd_structure structure;
+    lk_svc_facts facts[LK_UP_VIDEO_PACKETS]; /* by sequence number, as the cache */
+} lk_svc;
+
+static inline lk_svc_facts *lk_svc_facts_of(const lk_svc *s, const lk_cached *c)
+{
+    return (lk_svc_facts *)(uintptr_t)&s->facts[(uint64_t)c->seq & (LK_UP_VIDEO_PACKETS - 1)];
+}
 
 typedef struct lk_up_lay {
     char rid[LK_PEER_RID_MAX + 1];
@@ -98,6 +134,7 @@ typedef struct lk_up_lay {
     lk_nack_generator *nack;
     lk_unwrap16 seq;
     lk_cached *slots; /* made with the first packet */
+    lk_svc *svc;      /* made with the first that says it is of a layer */
     uint32_t slot_count;
     int64_t oldest;   /* lowest number that may still hold a block */
     lk_rate_meter rate;
@@ -138,13 +175,23 @@ struct lk_up {
 typedef struct lk_down_sent {
     uint16_t out, in;     /* sequence numbers; what was not sent (yet) has sent false */
     uint8_t layer;
-    bool used, sent;
+    bool used, sent, marker;
     uint16_t picture_off;
     uint8_t tl0_off, key_off;
     uint16_t resent_msec; /* when it was sent again last, low bits; 0: never */
+    uint8_t sid, tid;     /* layers that flowed, of a stream that has some inside */
     int32_t ts_off;
     uint32_t ext;         /* value of the header extension that went with it */
 } lk_down_sent;
+
+/* Of a stream with layers inside. */
+typedef struct lk_down_svc {
+    int8_t sid, want; /* highest spatial layer that flows; that is asked for */
+    uint8_t tid;      /* highest temporal layer that flows */
+    uint16_t number;  /* newest frame seen */
+    uint32_t ts;      /* of the picture in hand, as it came */
+    uint64_t kept[4], left[4]; /* of the last 256 frame numbers: sent on, left out; neither: not seen */
+} lk_down_svc;
 
 struct lk_down {
     /* read for every packet */
@@ -180,7 +227,8 @@ struct lk_down {
     lk_media_kind kind;
     bool bound, refused, started, sent_since_report, nack, told_state, told_active, allow_pause, paused, movable;
     lk_down_settings settings;
-    int8_t limit;  /* highest layer the estimate carries */
+    lk_down_svc svc;
+    int8_t limit;  /* highest step the estimate carries */
     int64_t rtx_out;
     uint64_t resent;
     bool has_report;
@@ -335,7 +383,24 @@ const lk_cached *lk_up_cached(const lk_up *up, size_t layer, int64_t seq);
 lk_err lk_up_attach(lk_up *up, lk_down *down);
 void lk_up_detach(lk_up *up, lk_down *down);
 int lk_up_quality_for(const lk_up *up, const lk_down_settings *s); /* -1: none */
-size_t lk_up_layer_of_quality(const lk_up *up, int quality);
+/* Steps of quality, ascending: layers of simulcast, or the spatial layers of one stream, each with those below it. */
+size_t lk_up_steps(const lk_up *up);
+size_t lk_up_step_for(const lk_up *up, const lk_down_settings *s);
+bool lk_up_step_active(const lk_up *up, size_t step);
+uint64_t lk_up_step_bps(const lk_up *up, size_t step);
+lk_svc *lk_up_svc(const lk_up *up); /* NULL: its steps are not layers of one stream */
+
+/* ---- hub_layers.c ---- */
+void lk_svc_look(lk_up *up, lk_up_lay *l, lk_usec now, lk_cached *c);
+void lk_svc_check(lk_up *up, lk_svc *s, lk_usec now, lk_usec alive_usec); /* layers that came no more are no choice */
+uint64_t lk_svc_bps(const lk_svc *s, size_t sid);                          /* with the layers below */
+size_t lk_svc_covering(const lk_svc *s, unsigned width, unsigned height);
+void lk_svc_join(lk_down *d, const lk_svc_facts *f); /* a key picture begins the run */
+/* Whether the packet is of the layers the subscriber gets; those change with it where they can. */
+bool lk_svc_passes(lk_down *d, const lk_svc_facts *f, const lk_cached *c, bool late);
+bool lk_svc_waits(const lk_down *d); /* for a key picture, to get all that is wanted */
+/* The dependency descriptor of a packet for who gets these layers; what is rewritten stands in room. */
+lk_bytes lk_svc_descriptor(const lk_svc *s, const lk_cached *c, uint8_t sid, uint8_t tid, uint8_t room[LK_RTP_DD_BYTES_MAX]);
 
 /* ---- peer_down.c ---- */
 /* The packet as this subscriber gets it, protected, into slot. False: not for it. */
@@ -345,5 +410,6 @@ void lk_down_on_nack(lk_down *down, lk_usec now, const lk_rtcp_packet *p);
 /* Chooses anew what flows: settings, layers, the peer's state or its estimate changed. */
 void lk_down_select(lk_down *down, lk_usec now);
 bool lk_down_waits_for_key(const lk_down *down);
+int lk_down_step(const lk_down *down); /* wanted; -1: none */
 /* Its section was negotiated: numbers of the codec in use. False: none of its codecs. */
 bool lk_down_bind(lk_down *down, const lk_peer_sect *s);

@@ -145,7 +145,7 @@ const char *lk_up_mid(const lk_up *up);
 const char *lk_up_mime(const lk_up *up);
 bool lk_up_live(const lk_up *up); /* its section sends and a packet arrived */
 
-/* Layers ascending in quality: simulcast by rid, else one (SVC too). rid "": none. ssrc 0: nothing arrived yet. */
+/* Layers ascending in quality: simulcast by rid, else one, whatever layers are inside it. rid "": none. ssrc 0: nothing arrived yet. */
 typedef struct lk_up_layer {
     char rid[LK_PEER_RID_MAX + 1];
     uint32_t ssrc;
@@ -194,7 +194,7 @@ typedef struct lk_down_settings {
     bool disabled;          /* UpdateTrackSettings, or the subscriber may not have it now */
     uint8_t quality;        /* 0 LOW, 1 MEDIUM, 2 HIGH: at most; used when width is 0 */
     uint16_t width, height; /* the least layer that covers it is enough */
-    uint32_t fps;           /* 0: all. VP8: temporal layers above it are left out */
+    uint32_t fps;           /* 0: all. VP8, VP9, AV1: temporal layers above it are left out */
 } lk_down_settings;
 void lk_down_set(lk_down *down, lk_usec now, const lk_down_settings *settings); /* default: HIGH, all */
 /* A stream may be paused when the subscriber's estimate does not carry its lowest layer. */

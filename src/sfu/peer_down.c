@@ -99,7 +99,18 @@ const char *lk_down_mid(const lk_down *d)
     return d->peer && d->sect >= 0 ? lk_peer_sect_at(d->peer, (size_t)d->sect)->mid : "";
 }
 
-int lk_down_quality(const lk_down *d) { return d->open ? d->layer : -1; }
+int lk_down_quality(const lk_down *d)
+{
+    if (!d->open || d->layer < 0 || !d->up || !lk_up_svc(d->up))
+        return d->open ? d->layer : -1;
+    return LK_MIN((int)d->svc.sid, (int)lk_up_steps(d->up) - 1);
+}
+
+int lk_down_step(const lk_down *d)
+{
+    return d->target >= 0 && lk_up_svc(d->up) ? LK_MIN((int)d->svc.want, (int)lk_up_steps(d->up) - 1) : d->target;
+}
+
 void lk_down_allow_pause(lk_down *d, bool allow) { d->allow_pause = allow; }
 
 void lk_down_set(lk_down *d, lk_usec now, const lk_down_settings *settings)
@@ -123,19 +134,29 @@ static void tell_state(lk_down *d, bool active)
     lk_hub_push(d->hub, &(lk_hub_event){.kind = LK_HUB_EV_DOWN_STATE, .peer = d->peer, .up = d->up, .down = d, .active = active});
 }
 
-/* The best layer that sends, not above what is wanted and carried; else the lowest that sends; else the one wanted. */
+/* The best step that is sent, not above what is wanted and carried; else the lowest that is; else the one wanted. */
 static int choose(const lk_down *d)
 {
     const lk_up *up = d->up;
-    int most = (int)lk_up_layer_of_quality(up, lk_up_quality_for(up, &d->settings));
-    int wanted = LK_MIN(most, (int)d->limit);
+    int wanted = LK_MIN((int)lk_up_step_for(up, &d->settings), (int)d->limit);
     for (int i = LK_MAX(wanted, 0); i >= 0; i--)
-        if (up->layers[i].active)
+        if (lk_up_step_active(up, (size_t)i))
             return i;
-    for (int i = wanted + 1; i < (int)up->layer_count; i++)
-        if (up->layers[i].active)
+    for (int i = wanted + 1; i < (int)lk_up_steps(up); i++)
+        if (lk_up_step_active(up, (size_t)i))
             return i;
     return LK_MAX(wanted, 0);
+}
+
+/* A layer of simulcast, or those of one stream: a layer that is wanted and not sent is let in as soon as it is. */
+static void aim(lk_down *d)
+{
+    int top = (int)lk_up_steps(d->up) - 1, step = choose(d);
+    bool inside = lk_up_svc(d->up) != NULL;
+    if (inside)
+        step = LK_MAX(step, LK_MIN((int)lk_up_step_for(d->up, &d->settings), (int)d->limit));
+    d->target = (int8_t)(inside ? 0 : step);
+    d->svc.want = (int8_t)(inside && step < top ? step : LK_SVC_SPATIAL_MAX - 1);
 }
 
 void lk_down_select(lk_down *d, lk_usec now)
@@ -154,7 +175,7 @@ void lk_down_select(lk_down *d, lk_usec now)
         d->resync = true;
     d->open = true;
     if (d->up->kind == LK_MEDIA_KIND_VIDEO) {
-        d->target = (int8_t)choose(d);
+        aim(d);
         if (lk_down_waits_for_key(d))
             lk_up_want_key(d->up, now, (size_t)d->target);
         if (d->peer->allocate_at == LK_NEVER)
@@ -168,7 +189,7 @@ void lk_down_select(lk_down *d, lk_usec now)
 
 bool lk_down_waits_for_key(const lk_down *d)
 {
-    return d->open && d->up->kind == LK_MEDIA_KIND_VIDEO && d->target >= 0 && (d->layer != d->target || d->resync);
+    return d->open && d->up->kind == LK_MEDIA_KIND_VIDEO && d->target >= 0 && (d->layer != d->target || d->resync || lk_svc_waits(d));
 }
 
 /* Payload type for packets of that codec; RED is taken apart for who does not take it. */
@@ -249,6 +270,8 @@ static void join(lk_down *d, lk_usec now, size_t layer, const lk_cached *c)
     d->layer = (int8_t)layer;
     d->tid = d->max_tid;
     d->resync = false;
+    if (c->layered)
+        lk_svc_join(d, lk_svc_facts_of(d->up->layers[layer].svc, c));
 }
 
 static bool make_ring(lk_down *d)
@@ -262,7 +285,7 @@ static bool make_ring(lk_down *d)
 static lk_down_sent entry_of(const lk_down *d, int64_t out)
 {
     return (lk_down_sent){.out = (uint16_t)out, .in = (uint16_t)(out + d->seq_off), .layer = (uint8_t)d->layer, .used = true,
-                          .picture_off = d->picture_off, .tl0_off = d->tl0_off, .key_off = d->key_off, .ts_off = d->ts_off};
+                          .picture_off = d->picture_off, .tl0_off = d->tl0_off, .key_off = d->key_off, .ts_off = d->ts_off, .sid = (uint8_t)d->svc.sid, .tid = d->svc.tid};
 }
 
 /* Numbers of what is missing are kept free for it. */
@@ -302,10 +325,13 @@ static void put_lead(uint8_t *at, const lk_cached *c, const lk_down_sent *e)
 
 /* Extension block: transport-wide number or send time, and the descriptor of layers where it is passed on. Descriptors longer
  * than 16 bytes need the two-byte form. [RFC8285 s4.3] */
-static void put_extensions(lk_wr *w, const lk_down *d, const lk_cached *c, uint32_t ext)
+static void put_extensions(lk_wr *w, const lk_down *d, const lk_cached *c, const lk_down_sent *e)
 {
-    const uint8_t *dd = c->block->data + c->len;
-    size_t dd_len = d->dd_id ? c->dd_len : 0;
+    uint8_t room[LK_RTP_DD_BYTES_MAX];
+    lk_bytes dd = {c->block->data + c->len, d->dd_id ? c->dd_len : 0};
+    if (dd.len && c->layered)
+        dd = lk_svc_descriptor(d->up->layers[e->layer].svc, c, e->sid, e->tid, room);
+    size_t dd_len = dd.len;
     bool two = dd_len > 16 || d->twcc_id > 14 || d->ast_id > 14 || d->dd_id > 14;
     uint8_t id = d->twcc_id ? d->twcc_id : d->ast_id, len = d->twcc_id ? 2 : 3;
     size_t body = (id ? len + (two ? 2u : 1u) : 0u) + (dd_len ? dd_len + (two ? 2u : 1u) : 0u);
@@ -319,9 +345,9 @@ static void put_extensions(lk_wr *w, const lk_down *d, const lk_cached *c, uint3
             lk_wr_u8(w, (uint8_t)(id << 4 | (len - 1)));
         }
         if (len == 2)
-            lk_wr_u16(w, (uint16_t)ext);
+            lk_wr_u16(w, (uint16_t)e->ext);
         else
-            lk_wr_u24(w, ext);
+            lk_wr_u24(w, e->ext);
     }
     if (dd_len) {
         if (two) {
@@ -330,7 +356,7 @@ static void put_extensions(lk_wr *w, const lk_down *d, const lk_cached *c, uint3
         } else {
             lk_wr_u8(w, (uint8_t)(d->dd_id << 4 | (dd_len - 1)));
         }
-        lk_wr_put(w, dd, dd_len);
+        lk_wr_put(w, dd.data, dd_len);
     }
     lk_wr_zero(w, (4 - body % 4) % 4);
 }
@@ -369,12 +395,12 @@ static bool put_packet(lk_down *d, lk_usec now, const lk_cached *c, lk_down_sent
     if (extended && (rtx || !e->sent))
         e->ext = extension_value(d, now, LK_RTP_HEADER_LEN + 8 + payload.len);
     lk_wr_u8(&w, (uint8_t)(0x80 | (extended ? 0x10 : 0)));
-    lk_wr_u8(&w, (uint8_t)((c->marker ? 0x80 : 0) | (rtx ? d->rtx_pt : d->pt)));
+    lk_wr_u8(&w, (uint8_t)((e->marker ? 0x80 : 0) | (rtx ? d->rtx_pt : d->pt)));
     lk_wr_u16(&w, (uint16_t)number);
     lk_wr_u32(&w, c->ts + (uint32_t)e->ts_off);
     lk_wr_u32(&w, rtx ? d->rtx_ssrc : d->ssrc);
     if (extended)
-        put_extensions(&w, d, c, e->ext);
+        put_extensions(&w, d, c, e);
     size_t header = w.len;
     if (rtx)
         lk_wr_u16(&w, (uint16_t)out); /* [RFC4588 s4] */
@@ -387,9 +413,27 @@ static bool put_packet(lk_down *d, lk_usec now, const lk_cached *c, lk_down_sent
                             payload.len - lead, LK_HUB_SLOT_BYTES, len) == LK_OK;
 }
 
-/* Temporal layers above what is wanted are left out; more are let in where a frame needs nothing of them before. */
-static bool passes_tid(lk_down *d, const lk_hub_piece *p)
+/* Padding under the number kept for a packet that is not for this subscriber after all: the receiver misses nothing. */
+static bool put_padding(lk_down *d, const lk_cached *c, const lk_down_sent *e, int64_t out, uint8_t *slot, size_t *len)
 {
+    static const uint8_t one = 1;
+    lk_wr w = lk_wr_of(slot, LK_HUB_SLOT_BYTES);
+    lk_wr_u8(&w, 0xa0);
+    lk_wr_u8(&w, d->pt);
+    lk_wr_u16(&w, (uint16_t)out);
+    lk_wr_u32(&w, c->ts + (uint32_t)e->ts_off);
+    lk_wr_u32(&w, d->ssrc);
+    return lk_srtp_seal_rtp(&d->peer->transport.srtp_tx, (uint64_t)out, slot, w.len, 0, &one, 1, LK_HUB_SLOT_BYTES, len) == LK_OK;
+}
+
+/* Temporal layers above what is wanted are left out; more are let in where a frame needs nothing of them before. */
+static bool passes(lk_down *d, const lk_cached *c, bool late)
+{
+    const lk_hub_piece *p = &c->piece;
+    if (c->layered)
+        return lk_svc_passes(d, lk_svc_facts_of(d->up->layers[d->layer].svc, c), c, late);
+    if (late)
+        return true;
     if (p->tid <= d->tid && p->tid <= d->max_tid)
         return true;
     if (p->tid > d->max_tid || !(p->layer_sync || p->key))
@@ -407,6 +451,13 @@ static void leave_out(lk_down *d, const lk_cached *c)
     d->seq_off++;
     if (c->piece.begin && c->len)
         d->picture_off++;
+}
+
+/* The last packet of what this subscriber gets of a picture. */
+static bool ends_picture(const lk_down *d, const lk_cached *c)
+{
+    const lk_svc_facts *f = c->layered ? lk_svc_facts_of(d->up->layers[d->layer].svc, c) : NULL;
+    return c->marker || (f && f->end && f->sid == d->svc.sid);
 }
 
 static void remember(lk_down *d, lk_usec now, const lk_cached *c, int64_t out, const lk_down_sent *e)
@@ -442,7 +493,8 @@ bool lk_down_write(lk_down *d, lk_usec now, size_t layer, const lk_cached *c, ui
         return false; /* of before the switch */
     }
     bool late = c->seq <= d->in_high;
-    if (!late && (c->len == 0 || !passes_tid(d, &c->piece))) {
+    bool wanted = c->len > 0 && passes(d, c, late);
+    if (!late && !wanted) {
         leave_out(d, c);
         return false;
     }
@@ -450,17 +502,23 @@ bool lk_down_write(lk_down *d, lk_usec now, size_t layer, const lk_cached *c, ui
         d->nack = false;
     if (late) {
         e = find_reserved(d, layer, c->seq);
-        if ((!e && d->sent) || c->len == 0)
+        if ((!e && d->sent) || (!e && !wanted))
             return false;
         if (!e) {
             here = entry_of(d, c->seq - d->seq_off);
             e = &here;
         }
         out = d->out + lk_seq16_diff(e->out, (uint16_t)d->out);
+        if (!wanted) {
+            e->used = false;
+            return put_padding(d, c, e, out, slot, len);
+        }
+        e->marker = ends_picture(d, c);
     } else {
         reserve(d, c->seq);
         out = c->seq - d->seq_off;
         here = entry_of(d, out);
+        here.marker = ends_picture(d, c);
         if (d->sent) {
             e = sent_at(d, out);
             *e = here;

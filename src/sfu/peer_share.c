@@ -7,10 +7,7 @@
 #define BACKOFF_MAX_USEC LK_SEC(60)
 #define TRIAL_USEC LK_SEC(8) /* congestion within it is blamed on having tried */
 
-static uint64_t layer_bps(const lk_down *d, int layer)
-{
-    return layer >= 0 && d->up->layers[layer].active ? lk_rate_meter_bps(&d->up->layers[layer].rate) : 0;
-}
+static uint64_t step_bps(const lk_down *d, int step) { return step >= 0 ? lk_up_step_bps(d->up, (size_t)step) : 0; }
 
 static bool is_shared(const lk_down *d) { return d->up && d->bound && !d->settings.disabled && d->up->kind == LK_MEDIA_KIND_VIDEO; }
 
@@ -22,19 +19,19 @@ static void set_limits(lk_peer *p, lk_usec now)
         if (!is_shared(d))
             continue;
         d->limit = p->limit_bps ? 0 : LK_UP_LAYERS_MAX - 1;
-        used += layer_bps(d, 0);
+        used += step_bps(d, 0);
         bool paused = d->allow_pause && p->limit_bps && used > p->limit_bps;
         if (paused)
-            used -= layer_bps(d, 0);
+            used -= step_bps(d, 0);
         d->paused = paused;
     }
     /* What is left goes into one more layer for each in turn. */
     for (int step = 1; p->limit_bps && step < (int)LK_UP_LAYERS_MAX; step++) {
         LK_LIST_EACH(&p->downs, at) {
             lk_down *d = LK_CONTAINER(at, lk_down, link);
-            if (!is_shared(d) || d->paused || d->limit != step - 1 || step >= (int)d->up->layer_count)
+            if (!is_shared(d) || d->paused || d->limit != step - 1 || step >= (int)lk_up_steps(d->up))
                 continue;
-            uint64_t more = used - layer_bps(d, step - 1) + layer_bps(d, step);
+            uint64_t more = used - step_bps(d, step - 1) + step_bps(d, step);
             if (more > p->limit_bps)
                 continue;
             used = more;
@@ -51,8 +48,8 @@ static uint64_t expected_bps(const lk_peer *p)
     uint64_t sum = 0;
     LK_LIST_EACH(&p->downs, at) {
         const lk_down *d = LK_CONTAINER(at, lk_down, link);
-        if (is_shared(d) && d->open && d->target >= 0)
-            sum += layer_bps(d, d->target);
+        if (is_shared(d) && d->open)
+            sum += step_bps(d, lk_down_step(d));
     }
     return sum;
 }

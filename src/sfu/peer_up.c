@@ -38,6 +38,8 @@ static void drop_layer(lk_up *up, lk_up_lay *l)
         lk_hub_give_block(up->hub, l->slots[i].block);
     lk_release(up->hub->env, l->slots, l->slot_count * sizeof *l->slots);
     lk_release(up->hub->env, l->nack, sizeof *l->nack);
+    lk_release(up->hub->env, l->svc, sizeof *l->svc);
+    l->svc = NULL;
     l->slots = NULL;
     l->nack = NULL;
 }
@@ -124,12 +126,6 @@ void lk_up_take_level(lk_up *up, lk_up_level *out)
 
 /* ---- what is wanted ---- */
 
-size_t lk_up_layer_of_quality(const lk_up *up, int quality)
-{
-    size_t top = up->layer_count ? up->layer_count - 1 : 0;
-    return quality < 0 ? 0 : LK_MIN((size_t)quality, top);
-}
-
 static int quality_of(const lk_up *up, const lk_down_settings *s)
 {
     size_t n = 0;
@@ -147,6 +143,51 @@ static int quality_of(const lk_up *up, const lk_down_settings *s)
 }
 
 int lk_up_quality_for(const lk_up *up, const lk_down_settings *s) { return s->disabled ? -1 : quality_of(up, s); }
+
+/* ---- steps ---- */
+
+lk_svc *lk_up_svc(const lk_up *up)
+{
+    lk_svc *s = up->layer_count == 1 ? up->layers[0].svc : NULL;
+    return s && s->spatial_count > 1 ? s : NULL;
+}
+
+size_t lk_up_steps(const lk_up *up)
+{
+    const lk_svc *s = lk_up_svc(up);
+    return s ? LK_MIN((size_t)s->spatial_count, (size_t)LK_UP_LAYERS_MAX) : LK_MAX(up->layer_count, (size_t)1);
+}
+
+size_t lk_up_step_for(const lk_up *up, const lk_down_settings *s)
+{
+    const lk_svc *svc = lk_up_svc(up);
+    size_t top = lk_up_steps(up) - 1;
+    int quality = lk_up_quality_for(up, s);
+    if (quality < 0)
+        return 0;
+    if (!svc || !svc->width[0] || (quality >= 2 && !s->width))
+        return LK_MIN((size_t)quality, top);
+    /* Encoders of small pictures make fewer layers than were announced: sizes tell which. */
+    const lk_up_lay *l = &up->layers[quality];
+    bool asked = s->width > 0;
+    if (!asked && !l->width)
+        return LK_MIN((size_t)quality, top);
+    return LK_MIN(lk_svc_covering(svc, asked ? s->width : l->width, asked ? s->height : l->height), top);
+}
+
+bool lk_up_step_active(const lk_up *up, size_t step)
+{
+    const lk_svc *s = lk_up_svc(up);
+    return s ? up->layers[0].active && (s->live >> step & 1) : up->layers[step].active;
+}
+
+uint64_t lk_up_step_bps(const lk_up *up, size_t step)
+{
+    const lk_svc *s = lk_up_svc(up);
+    if (s)
+        return up->layers[0].active ? lk_svc_bps(s, step + 1 < lk_up_steps(up) ? step : LK_SVC_SPATIAL_MAX - 1) : 0;
+    return up->layers[step].active ? lk_rate_meter_bps(&up->layers[step].rate) : 0;
+}
 
 void lk_up_count_wanted(lk_up *up)
 {
@@ -228,6 +269,8 @@ void lk_up_check(lk_up *up, lk_usec now)
         lk_up_lay *l = &up->layers[i];
         bool alive = l->slots && now - l->last_at < ALIVE_USEC;
         changed |= alive != l->active;
+        if (l->svc)
+            lk_svc_check(up, l->svc, now, ALIVE_USEC);
         l->active = alive;
         waits |= alive;
     }
@@ -342,6 +385,8 @@ static bool store(lk_up *up, lk_up_lay *l, lk_usec now, const lk_peer_sect *s, u
     const lk_hub_codec_row *row = &lk_hub_codec_rows[codec];
     if (row->look && p->payload_len)
         row->look(&c->piece, (lk_bytes){block->data, p->payload_len});
+    if (row->layered && p->payload_len)
+        lk_svc_look(up, l, now, c);
     if (c->piece.key)
         l->key_wanted = false;
     return true;

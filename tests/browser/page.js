@@ -3,20 +3,19 @@
 // comes from the others. Orders and events as in tests/interop/participant.py; driver.mjs carries them.
 'use strict';
 
-const { Room, RoomEvent, Track, ConnectionState } = LivekitClient;
+const { Room, RoomEvent, Track, ConnectionState, VideoQuality } = LivekitClient;
 
 // The picture of the counter: COLUMNS bits, the highest first, and below them the same bits inverted, so that a block
 // which was not decoded cannot pass for a number. The rest of the picture moves.
 const COLUMNS = 12;
-const WIDTH = 640;
-const HEIGHT = 360;
+const SIZE = [640, 360];
 
 let room = null;
 let context = null;
 let sound = null; // what is published: {node, publication}
 let picture = null;
 const heard = new Map(); // publication sid -> {levels, ...}
-const seen = new Map(); // publication sid -> {frames: [[ms, number]], unreadable, goal}
+const seen = new Map(); // publication sid -> {frames: [[ms, number]], sizes: [[number, height]] where it changed, ...}
 
 const describe = (value) => {
   if (value === undefined || value === null || ['string', 'number', 'boolean'].includes(typeof value)) return value ?? null;
@@ -85,7 +84,7 @@ const read = (pixels, width, height) => {
 };
 
 const look = (track, sid) => {
-  const record = { frames: [], unreadable: 0, goal: Infinity };
+  const record = { frames: [], sizes: [], unreadable: 0, goal: Infinity };
   seen.set(sid, record);
   const video = track.attach();
   video.muted = true;
@@ -107,6 +106,10 @@ const look = (track, sid) => {
       } else {
         if (!record.frames.length) tell('first_picture', { sid, width: canvas.width, height: canvas.height, number });
         record.frames.push([now, number]);
+        if (record.sizes.at(-1)?.[1] !== canvas.height) {
+          record.sizes.push([number, canvas.height]);
+          tell('fits', { sid, height: canvas.height, number });
+        }
         if (number >= record.goal) {
           tell('reached', { sid, number });
           record.goal = Infinity;
@@ -163,6 +166,9 @@ const message = (number, size) => {
   return bytes;
 };
 
+const publicationOf = (sid) => [...room.remoteParticipants.values()].flatMap((p) => [...p.trackPublications.values()])
+  .find((t) => t.trackSid === sid);
+
 // ---- orders ----------------------------------------------------------------------------------------------------------
 
 const orders = {
@@ -215,7 +221,7 @@ const orders = {
   // draw RATE [simulcast | OPTIONS]: publishes a picture with a counter that counts up RATE times a second until "erase".
   async draw(text) {
     const [rate, how] = text.split(' ');
-    const options = how?.startsWith('{') ? JSON.parse(how) : { simulcast: how === 'simulcast' };
+    const { size: [WIDTH, HEIGHT] = SIZE, ...options } = how?.startsWith('{') ? JSON.parse(how) : { simulcast: how === 'simulcast' };
     const canvas = document.createElement('canvas');
     canvas.width = WIDTH;
     canvas.height = HEIGHT;
@@ -260,6 +266,17 @@ const orders = {
   reach(text) {
     const [sid, number] = text.split(' ');
     seen.get(sid).goal = Number(number);
+  },
+
+  // quality SID LOW|MEDIUM|HIGH, dimensions SID WIDTH HEIGHT: what is wanted of a picture. "fits" tells when its size changed.
+  quality(text) {
+    const [sid, name] = text.split(' ');
+    publicationOf(sid).setVideoQuality(VideoQuality[name]);
+  },
+
+  dimensions(text) {
+    const [sid, width, height] = text.split(' ');
+    publicationOf(sid).setVideoDimensions({ width: Number(width), height: Number(height) });
   },
 
   erase() {
@@ -318,8 +335,9 @@ const orders = {
     const record = seen.get(sid);
     tell('see', {
       sid, frames: record.frames.map(([ms, number]) => [ms / 1000, number]), unreadable: record.unreadable, size: record.size,
+      sizes: record.sizes,
     });
-    if (forget) Object.assign(record, { frames: [], unreadable: 0 });
+    if (forget) Object.assign(record, { frames: [], sizes: record.sizes.slice(-1), unreadable: 0 });
   },
 
   // send TOPIC reliable|lossy SIZE FIRST COUNT IDENTITY [PAUSE]: with milliseconds between them. Lossy ones need it: this

@@ -28,6 +28,7 @@ typedef struct world_client {
     uint8_t layer; /* tag in the payload */
     unsigned switches;
     uint8_t pt;
+    void (*watch)(const lk_rtp_packet *p); /* sees what arrives, too */
 } world_client;
 
 typedef struct world_flying {
@@ -91,6 +92,8 @@ static inline void world_hear(world_client *c, const lk_pc_event *e)
     const lk_rtp_packet *p = &e->packet;
     bool video = p->pt >= 96 && p->pt < 110;
     const uint8_t *body = p->payload + (video ? 6 : 0);
+    if (c->watch)
+        c->watch(p);
     c->rtp++;
     c->red = e->red;
     c->pt = p->pt;
