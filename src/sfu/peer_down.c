@@ -84,6 +84,7 @@ lk_err lk_down_move(lk_down *d, lk_up *up, lk_usec now)
     d->sent = NULL;
     d->sent_count = 0;
     d->layer = d->target = -1;
+    d->svc = (lk_down_svc){0};
     d->limit = (int8_t)(LK_UP_LAYERS_MAX - 1);
     d->open = false;
     lk_down_select(d, now);

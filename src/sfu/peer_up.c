@@ -352,10 +352,6 @@ static void take_level(lk_up *up, const lk_peer_sect *s, const lk_rtp_packet *p,
     }
 }
 
-/* Descriptors number the frames of all that a client sends in one codec; a subscriber whose track changes codec would take later
- * frames for old ones. Where a stream has no layers inside they say nothing that is needed. */
-static bool is_described(uint8_t codec) { return codec == LK_HUB_VP9_0 || codec == LK_HUB_VP9_1 || codec == LK_HUB_AV1; }
-
 /* The packet into its slot. False: too old, there already, or refused memory. */
 static bool store(lk_up *up, lk_up_lay *l, lk_usec now, const lk_peer_sect *s, uint8_t codec, int64_t seq, const lk_rtp_packet *p)
 {
@@ -363,7 +359,9 @@ static bool store(lk_up *up, lk_up_lay *l, lk_usec now, const lk_peer_sect *s, u
     lk_bytes dd = {NULL, 0}, found;
     if (c->seq >= seq || seq < l->oldest)
         return false;
-    if (s->dd_id && is_described(codec) && p->payload_len && lk_rtp_ext_find(p, s->dd_id, &found))
+    /* Descriptors number the frames of all that a client sends in one codec; a subscriber whose track changes codec would take
+     * later frames for old ones. Where a stream has no layers inside they say nothing that is needed. */
+    if (s->dd_id && lk_hub_codec_rows[codec].layered && p->payload_len && lk_rtp_ext_find(p, s->dd_id, &found))
         dd = found;
     size_t need = p->payload_len + dd.len;
     if (need > LK_HUB_LARGE_BYTES)
