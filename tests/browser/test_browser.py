@@ -154,8 +154,8 @@ class Call:
         return [receiver.ask(f"see {sid}", "see") for _, receiver, sid in ways]
 
 
-def assert_flows(seen, seconds, rate, part=0.9):
-    """Numbers only grow, few are missing (so large a part is there), hardly a block is unclear, and none is waited for longer than 0.5 s."""
+def assert_flows(seen, seconds, rate):
+    """Numbers only grow, few are missing, hardly a block is unclear, and none is waited for longer than 0.5 s."""
     times, numbers = map(np.array, zip(*seen["frames"]))
     fresh = np.concatenate([[True], np.diff(numbers) != 0])
     times, numbers = times[fresh], numbers[fresh]
@@ -163,7 +163,7 @@ def assert_flows(seen, seconds, rate, part=0.9):
              "seconds": round(float(times[-1] - times[0]), 2), "freeze": round(float(np.diff(times).max()), 3)}
     assert (np.diff(numbers) > 0).all(), (facts, numbers.tolist())
     assert facts["seconds"] >= seconds and facts["freeze"] <= 0.5, facts
-    assert facts["frames"] >= part * facts["of"] >= 0.8 * seconds * rate, facts
+    assert facts["frames"] >= 0.9 * facts["of"] >= 0.8 * seconds * rate, facts
     assert facts["unreadable"] <= 0.01 * facts["frames"], facts
     return facts
 
