@@ -70,6 +70,7 @@ STEPS = [
     Step("interop, rooms and ways", interop("cli", "examples", "ops", "room", "ways"), 50),
     Step("browser", tests("browser"), 100),
     Step("server", tests("server"), 70),
+    Step("page", tests("page"), 100),
     Step("interop, pictures", interop("layers", "video"), 80),
     Step("ffi contract, abuse and endurance", tests(*FFI_APART), 70),
     Step("interop, what the machine refuses", interop("faults_host"), 40),

@@ -79,7 +79,7 @@ const capture = async (what) => {
   };
   const [media] = (await get[what]()).getTracks();
   media.onended = () => { // the device was pulled out, or the browser's own button pressed
-    if (room.source(SOURCES[what])?.media === media) room.unpublish(SOURCES[what]);
+    if (room.source(SOURCES[what])?.media === media) attempt('Device', () => room.unpublish(SOURCES[what]));
   };
   if (what === 'screen') media.contentHint = 'detail';
   return media;

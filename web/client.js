@@ -238,7 +238,7 @@ class Session {
   // ---- what is ours ----
 
   #negotiate() {
-    this.#negotiation = this.#negotiation.then(async () => {
+    this.#negotiation = this.#negotiation.catch(() => {}).then(async () => {
       if (this.ended) return;
       await this.#publisher.setLocalDescription();
       const answered = new Promise((resolve) => { this.#answered = resolve; });

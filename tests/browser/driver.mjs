@@ -14,6 +14,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { FLAGS } from './flags.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const modules = path.join(here, '../../.peers/browser/node_modules');
@@ -29,15 +30,6 @@ const FILES = {
   '/livekit-client.umd.js': [path.join(modules, 'livekit-client/dist/livekit-client.umd.js'), 'text/javascript'],
   '/speech.wav': [options.wav, 'audio/wav'],
 };
-
-// Media on the loopback interface, no names in place of addresses, nothing that talks to anybody but the test's server.
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
-  '--autoplay-policy=no-user-gesture-required', '--disable-features=WebRtcHideLocalIpsWithMdns',
-  '--allow-loopback-in-peer-connection', '--disable-background-timer-throttling', '--disable-renderer-backgrounding',
-  '--disable-backgrounding-occluded-windows',
-];
 
 const tell = (event, fields = {}) => process.stdout.write(JSON.stringify({ event, ...fields }) + '\n');
 
