@@ -220,6 +220,8 @@ static const lkc_row rows[] = {
     {"room.enable_remote_unmute", LKC_BOOL, AT(options.remote_unmute)},
     {"loops", LKC_CALL, 0, set_loops},
     {"page", LKC_BOOL, AT(options.page)},
+    {"max_memory_mb", LKC_COUNT, AT(options.max_memory_mb)},
+    {"overload_percent", LKC_COUNT, AT(options.overload_percent)},
     {"logging.level", LKC_CALL, 0, set_level},
     {"logging.json", LKC_BOOL, AT(log_json)},
 };

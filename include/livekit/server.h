@@ -62,6 +62,10 @@ typedef struct lk_server_options {
     const char *const *stun_servers; /* "host:port" or "host", 8 at most; none: public ones */
     size_t stun_server_count;
     bool page; /* a web page to join with, at /app, where browsers that ask for / are led [off] */
+    /* From this much of the descriptors, of the memory, or of the core its room's loop has, whoever is new is refused with 503; those who
+     * are in stay, and come back [90]. */
+    uint32_t overload_percent;
+    uint32_t max_memory_mb; /* of this process [what the machine, or its control group, has] */
 } lk_server_options;
 
 /* Fills in the defaults. options not NULL. LK_ANY. */

@@ -82,6 +82,8 @@ static lk_err check(lk_server *s, lk_error *why)
     for (size_t i = 0; i < LK_LEN(ports); i++)
         if (ports[i].value < ports[i].least || ports[i].value > 65535)
             return say(why, LK_ERR_INVALID, "out of range 0..65535: ", ports[i].name);
+    if (o->overload_percent > 100)
+        return say(why, LK_ERR_INVALID, "out of range 0..100: overload_percent", NULL);
     if (o->loops > API_LOOPS_MAX)
         return say(why, LK_ERR_INVALID, "more than 16 loops", NULL);
     lk_err err = take_keys(s, why);
@@ -93,7 +95,7 @@ static void fill_defaults(lk_server_options *o)
     struct {
         uint32_t *at, value;
     } rows[] = {{&o->empty_timeout_sec, 300}, {&o->departure_timeout_sec, 20}, {&o->max_participants, 4096}, {&o->max_rooms, 4096},
-                {&o->max_connections, 16384}, {&o->joins_per_sec, 200}, {&o->failed_auths_per_sec, 10}};
+                {&o->max_connections, 16384}, {&o->joins_per_sec, 200}, {&o->failed_auths_per_sec, 10}, {&o->overload_percent, 90}};
     for (size_t i = 0; i < LK_LEN(rows); i++)
         if (*rows[i].at == 0)
             *rows[i].at = rows[i].value;

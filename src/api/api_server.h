@@ -6,7 +6,7 @@
  * Owner:   lk_server owns an api_serve while it runs. It belongs to the first loop (the front): listeners, streams, HTTP. Each
  *          of its halls belongs to its own loop: an engine with the rooms that live there, and UDP sockets; hall 0 is the
  *          front's. What goes between two loops is an api_note or an api_pass (api_server_hall.c); with one loop there is none.
- * Limits:  options->max_connections TCP connections, 1,024 of them between requests (the oldest goes), 2,048 ICE-TCP flows;
+ * Limits:  options->max_connections TCP connections, 1,024 of them before a whole request (the oldest goes), 2,048 ICE-TCP flows;
  *          addresses that fail or join too often are remembered in a table of 1,024. Between loops: what is said at
  *          API_PENDING_BYTES, API_FLOW_PENDING_BYTES and API_PASS_BATCHES.
  * Deviates: none.
@@ -112,6 +112,8 @@ typedef struct api_hall {
     api_place places[API_SERVE_ADDRESSES_MAX];
     size_t place_count;
     lk_timer clock; /* the engine's deadline */
+    lk_usec weighed_at, weighed_cpu; /* when its share of a core was last taken, and what its thread had used then */
+    bool cpu_over;
     /* with several loops */
     lk_map pending;              /* conn -> bytes of its messages that the front has not taken yet */
     size_t flow_pending;         /* the same of all packets for flows */
@@ -185,6 +187,8 @@ struct api_serve {
     lk_map flows;  /* key -> api_flow */
     uint64_t last_tag;
     api_rate rates[API_SERVE_RATES];
+    lk_usec memory_at, overload_told_at;
+    bool memory_over;
     uint64_t http_requests, auth_failures, rate_limited;
     bool stopping, closed;
     bool pumping;
@@ -262,6 +266,11 @@ void api_hall_left(api_hall *h, api_note *farewell, uint32_t conn);
 void api_hall_input(api_hall *h, api_flow *f, lk_bytes frame);
 void api_hall_flow_closed(api_hall *h, const api_flow *f);
 void api_note_release(api_note *n); /* NULL ok */
+
+/* Whether there is room for one more (api_server_load.c). NULL: there is; else what is at its end. */
+const char *api_serve_overload(api_serve *s, lk_usec now, const api_visit *v); /* of the process; the front's loop */
+const char *api_hall_overload(api_hall *h, lk_usec now);                       /* of the hall; its loop */
+void api_hall_weigh(api_hall *h, lk_usec now);
 
 /* HTTP (api_server_http.c) */
 void api_visit_entered(api_visit *v, lk_usec now, api_hall *h, uint32_t conn, api_note *farewell);

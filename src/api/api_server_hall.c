@@ -23,6 +23,7 @@ struct api_note {
     /* in what follows the note */
     lk_str token, query, address;
     const char *twirp, *text;
+    const char *overload; /* not copied */
     lk_bytes bytes;
     union {
         lk_sfu_refusal why;
@@ -150,7 +151,8 @@ static void do_join(api_note *n, lk_usec now)
     lk_sfu_refusal *why = &n->answer.why;
     *why = (lk_sfu_refusal){401, "invalid token"};
     if (read_token(n, &arena, &token)) {
-        const lk_sfu_join join = {.token = &token, .token_text = n->token.p, .v1 = n->v1, .query = n->query, .address = n->address.p};
+        const lk_sfu_join join = {.token = &token, .token_text = n->token.p, .v1 = n->v1, .query = n->query, .address = n->address.p,
+                                  .overload = n->overload ? n->overload : api_hall_overload(n->hall, now)};
         lk_err err = n->validate ? lk_sfu_validate(n->hall->sfu, now, &join, why) : lk_sfu_accept(n->hall->sfu, now, &join, &n->conn, why);
         if (err == LK_OK)
             *why = (lk_sfu_refusal){200, "success"};
@@ -180,6 +182,7 @@ lk_err api_hall_join(api_hall *h, api_visit *v, const lk_sfu_join *join, bool va
     n->tag = v->admin_tag;
     n->v1 = join->v1;
     n->validate = validate;
+    n->overload = join->overload;
     n->token = note_put_str(n, &at, token);
     n->address = note_put_str(n, &at, address);
     n->query = note_put_str(n, &at, join->query);
@@ -689,6 +692,7 @@ static void send_packets(api_hall *h, lk_usec now)
 void api_hall_drain(api_hall *h, lk_usec now)
 {
     lk_sfu_event ev;
+    api_hall_weigh(h, now);
     while (lk_sfu_poll_event(h->sfu, &ev))
         on_event(h, now, &ev);
     send_packets(h, now);
@@ -716,6 +720,8 @@ lk_err api_hall_open_engine(api_hall *h, lk_usec now, lk_error *why)
                        .no_auto_create = o->no_auto_create, .remote_unmute = o->remote_unmute, .empty_timeout_sec = o->empty_timeout_sec,
                        .departure_timeout_sec = o->departure_timeout_sec, .max_participants = o->max_participants,
                        .totals = &s->totals, .limits = {.rooms = o->max_rooms, .joins_per_sec = 4 * o->joins_per_sec}};
+    h->weighed_at = now;
+    h->weighed_cpu = lk_thread_cpu_usec();
     lk_timer_init(&h->clock, on_clock);
     lk_map_init(&h->pending, s->env, o->max_connections);
     lk_err err = lk_dtls_context_new(&h->dtls, s->env);

@@ -118,7 +118,7 @@ static lk_err wait_for(api_visit *v, api_hall *h)
     return LK_OK;
 }
 
-static void enter(api_visit *v, lk_usec now, const lk_sfu_join *join, bool validate)
+static void enter(api_visit *v, lk_usec now, lk_sfu_join *join, bool validate)
 {
     char room[LK_SFU_NAME_MAX + 1];
     api_serve *s = v->serve;
@@ -132,6 +132,8 @@ static void enter(api_visit *v, lk_usec now, const lk_sfu_join *join, bool valid
         answer(v, now, 503, TEXT_TYPE, "no memory");
         return;
     }
+    if (!join->overload)
+        join->overload = api_hall_overload(h, now);
     lk_err err = validate ? lk_sfu_validate(h->sfu, now, join, &why) : lk_sfu_accept(h->sfu, now, join, &conn, &why);
     if (err != LK_OK || validate)
         api_visit_refused(v, now, &why);
@@ -165,7 +167,8 @@ static void serve_join(api_visit *v, lk_usec now, const lk_ws_request *r, bool v
     } else {
         (void)lk_str_copy(copy, text.len + 1, text);
         api_reach_follow(s, now);
-        const lk_sfu_join join = {.token = &token, .token_text = copy, .v1 = v1, .query = r->query, .address = lk_addr_ip_text(&v->remote, address)};
+        lk_sfu_join join = {.token = &token, .token_text = copy, .v1 = v1, .query = r->query, .address = lk_addr_ip_text(&v->remote, address),
+                            .overload = api_serve_overload(s, now, v)};
         enter(v, now, &join, validate);
     }
     lk_arena_deinit(&arena);

@@ -108,7 +108,7 @@ void api_visit_upgraded(api_visit *v)
     v->upgraded = true;
 }
 
-/* Room for one more between requests: the oldest of those goes. False: all of them are busy. */
+/* Room for one more that has not asked for anything yet: the oldest of those goes. False: all of them wait for an answer of ours. */
 static bool make_room(api_serve *s, lk_usec now)
 {
     if (s->visits.count < API_SERVE_IDLE_MAX)

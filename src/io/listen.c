@@ -84,6 +84,12 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf)
         s->callbacks.data(s->callbacks.ctx, lk_clock_now(), (const uint8_t *)buf->base, (size_t)n);
 }
 
+int lk_stream_descriptor(const lk_stream *s)
+{
+    uv_os_fd_t fd;
+    return uv_fileno((const uv_handle_t *)&s->tcp, &fd) == 0 ? fd : -1;
+}
+
 void lk_stream_start(lk_stream *s, const lk_stream_callbacks *callbacks)
 {
     s->callbacks = *callbacks;

@@ -121,6 +121,7 @@ typedef void (*lk_accepted)(void *ctx, lk_usec now, lk_stream *s, const lk_addr 
 LK_NODISCARD lk_err lk_listener_open(lk_listener **out, lk_loop *loop, const lk_addr *bind, lk_accepted accepted, void *ctx,
                                      lk_addr *bound);
 void lk_listener_close(lk_listener *l); /* NULL ok; no callback after */
+int lk_stream_descriptor(const lk_stream *s); /* its number: the lowest that was free when it was accepted; -1: none any more */
 void lk_stream_start(lk_stream *s, const lk_stream_callbacks *callbacks);
 /* Copied only if the kernel does not take it at once. FULL past 4 MiB unsent, STATE after the end, NOMEM. */
 LK_NODISCARD lk_err lk_stream_write(lk_stream *s, const uint8_t *data, size_t len);
@@ -139,6 +140,13 @@ LK_NODISCARD lk_err lk_frame_read(lk_frame_reader *r, lk_bytes *in, lk_bytes *pa
 
 /* Addresses of interfaces that are up: those with a route first; loopback ones only if asked. Returns the count. */
 size_t lk_net_addresses(lk_addr *out, size_t cap, bool with_loopback);
+
+/* What this process uses, and what it may use: bytes of memory (the machine's, or of the control group if that is less), and
+ * descriptors. 0 and UINT64_MAX where the system does not say. lk_thread_cpu_usec: of the thread that asks. Any thread. */
+uint64_t lk_memory_used(void);
+uint64_t lk_memory_max(void);
+uint64_t lk_descriptors_max(void);
+lk_usec lk_thread_cpu_usec(void);
 
 /* Proxy variables of the environment, upper case first; NULL when unset. */
 const char *lk_env_proxy(const char *upper, const char *lower);

@@ -237,6 +237,7 @@ lk_err lk_sfu_new(lk_sfu **out, const lk_env *env, const lk_sfu_config *config, 
     or_default(&l->joins_per_sec, 200);
     or_default(&l->metadata_bytes, 512u << 10);
     or_default(&l->attributes_bytes, 64u << 10);
+    or_default(&l->offers_per_sec, 5);
     or_default(&l->updates_per_sec, 5);
     or_default(&s->config.empty_timeout_sec, 300);
     or_default(&s->config.departure_timeout_sec, 20);

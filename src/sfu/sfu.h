@@ -40,6 +40,7 @@ typedef struct lk_sfu_limits {
     uint32_t joins_per_sec;           /* of all clients together, averaged over 10 s: 503 [200] */
     uint32_t metadata_bytes;          /* of a room or participant [512 KiB] */
     uint32_t attributes_bytes;        /* keys and values of one participant [64 KiB] */
+    uint32_t offers_per_sec;          /* of one client, averaged over 10 s: the newest one waits until it may [5] */
     uint32_t updates_per_sec;         /* of one participant's metadata, by itself, averaged over 10 s: LIMIT_EXCEEDED [5] */
 } lk_sfu_limits;
 

@@ -252,7 +252,9 @@ struct lk_sfu_person {
     size_t conn_bytes;
     bool json; /* its last message was text: so are ours until the next binary one */
     lk_usec conn_lost_at;
-    lk_sfu_bucket messages, updates;
+    lk_sfu_bucket messages, updates, offers;
+    lk_sfu_buf *held; /* an offer that came too soon; NULL: none */
+    lk_usec held_until;
     int broken; /* close code; 0: fine */
     int drop_on_resume; /* simulate: signal connections to be dropped; negative: before any message */
     lk_usec drop_at;
@@ -421,6 +423,9 @@ void lk_sfu_bury(lk_sfu *s, lk_peer *peer);
 void lk_sfu_pump(lk_sfu *s);
 void lk_sfu_negotiate(lk_sfu_person *p); /* something for the client's descriptions changed */
 void lk_sfu_negotiate_tick(lk_sfu_person *p);
+/* At once, or when the client's rate allows it. */
+void lk_sfu_take_offer(lk_sfu_person *p, const Livekit__SessionDescription *d);
+void lk_sfu_held_offer_tick(lk_sfu_person *p);
 void lk_sfu_accept_offer(lk_sfu_person *p, const Livekit__SessionDescription *d);
 void lk_sfu_accept_answer(lk_sfu_person *p, const Livekit__SessionDescription *d);
 void lk_sfu_restart_subscriber(lk_sfu_person *p);

@@ -354,6 +354,7 @@ static void free_unborn(lk_sfu_person *p)
     lk_sfu *s = p->sfu;
     lk_sfu_peers_free(p);
     lk_sfu_text_free(s->env, &p->metadata);
+    lk_sfu_buf_drop(s, p->held);
     for (size_t i = 0; i < p->attribute_count; i++) {
         lk_sfu_text_free(s->env, &p->attributes[i].key);
         lk_sfu_text_free(s->env, &p->attributes[i].value);
@@ -409,6 +410,7 @@ static lk_err person_new(lk_sfu_person **out, lk_sfu *s, const lk_token *t, cons
     p->adaptive_stream = a->adaptive;
     p->allow_pause = a->allow_pause;
     lk_sfu_bucket_init(s, &p->messages, s->config.limits.signal_messages_per_sec);
+    lk_sfu_bucket_init(s, &p->offers, s->config.limits.offers_per_sec);
     lk_sfu_bucket_init(s, &p->updates, s->config.limits.updates_per_sec);
     p->next_handle = (uint16_t)(1 + lk_rand_below(s->env, 256));
     p->offer_id = lk_rand_below(s->env, 256);

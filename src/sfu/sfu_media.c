@@ -125,6 +125,44 @@ void lk_sfu_accept_offer(lk_sfu_person *p, const Livekit__SessionDescription *d)
         lk_sfu_negotiate(p);
 }
 
+/* Clients wait for the answer before they offer again, so that the one held is nearly always the only one; a newer one says all it
+ * said. */
+void lk_sfu_take_offer(lk_sfu_person *p, const Livekit__SessionDescription *d)
+{
+    lk_sfu *s = p->sfu;
+    if (!p->held && lk_sfu_spend(s, &p->offers)) {
+        lk_sfu_accept_offer(p, d);
+        return;
+    }
+    lk_sfu_buf *b = lk_sfu_pack(s, &d->base);
+    if (!b) {
+        lk_sfu_break(p, 1011);
+        return;
+    }
+    if (!p->held)
+        p->held_until = s->now + LK_SEC(1) / s->config.limits.offers_per_sec;
+    lk_sfu_buf_drop(s, p->held);
+    p->held = b;
+    lk_sfu_arm(s, p->held_until);
+}
+
+void lk_sfu_held_offer_tick(lk_sfu_person *p)
+{
+    lk_sfu *s = p->sfu;
+    lk_sfu_buf *b = p->held;
+    ProtobufCMessage *m;
+    if (!b || s->now < p->held_until)
+        return;
+    p->held = NULL;
+    (void)lk_sfu_spend(s, &p->offers);
+    if (lk_pbuf_unpack(&livekit__session_description__descriptor, &s->in, (lk_bytes){b->bytes, b->len}, &m) == LK_OK)
+        lk_sfu_accept_offer(p, (const Livekit__SessionDescription *)m);
+    else
+        lk_sfu_break(p, 1011);
+    lk_sfu_buf_drop(s, b);
+    lk_arena_reset(&s->in);
+}
+
 static void send_offer(lk_sfu_person *p)
 {
     lk_sfu *s = p->sfu;

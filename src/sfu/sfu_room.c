@@ -457,6 +457,7 @@ void lk_sfu_person_remove(lk_sfu_person *p, int reason, int action)
     s->stats.leaves++;
     lk_sfu_room_left(r);
     lk_sfu_text_free(s->env, &p->metadata);
+    lk_sfu_buf_drop(s, p->held);
     free_attributes(p);
     lk_arena_deinit(&p->permission_arena);
     lk_release(s->env, p, sizeof *p);

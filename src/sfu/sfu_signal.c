@@ -22,7 +22,7 @@ void lk_sfu_send_reply(lk_sfu_person *p, const lk_sfu_reply *reply)
     lk_sfu_send(p, &m);
 }
 
-static void on_offer(lk_sfu_person *p, const request *m) { lk_sfu_accept_offer(p, m->offer); }
+static void on_offer(lk_sfu_person *p, const request *m) { lk_sfu_take_offer(p, m->offer); }
 static void on_answer(lk_sfu_person *p, const request *m) { lk_sfu_accept_answer(p, m->answer); }
 
 static void on_add_track(lk_sfu_person *p, const request *m) { lk_sfu_add_track(p, m->add_track); }

@@ -289,6 +289,9 @@ void lk_sfu_person_tick(lk_sfu_person *p)
     lk_sfu_wanted_again_tick(p);
     lk_sfu_wishes_tick(p);
     lk_sfu_negotiate_tick(p);
+    lk_sfu_held_offer_tick(p);
+    if (p->held)
+        lk_sfu_arm(s, p->held_until);
     lk_usec due = LK_MIN(LK_MIN(p->gone_due, p->active_due), LK_MIN(p->drop_at, p->refresh_due));
     lk_sfu_arm(s, LK_MIN(due, p->tell_due));
 }

@@ -502,7 +502,7 @@ void lk_ws_server_close(lk_ws_server *s, lk_usec now, uint16_t code)
         over(s, 0);
 }
 
-bool lk_ws_server_is_idle(const lk_ws_server *s) { return s->phase == PHASE_IDLE; }
+bool lk_ws_server_is_idle(const lk_ws_server *s) { return s->phase <= PHASE_BODY; }
 
 void lk_ws_server_tick(lk_ws_server *s, lk_usec now)
 {

@@ -73,7 +73,7 @@ LK_NODISCARD lk_err lk_ws_server_upgrade(lk_ws_server *s, lk_usec now);
 LK_NODISCARD lk_err lk_ws_server_send(lk_ws_server *s, bool binary, const void *data, size_t len);
 /* Starts the close handshake of a WebSocket (3 s for the answer); ends anything else at once. */
 void lk_ws_server_close(lk_ws_server *s, lk_usec now, uint16_t code);
-bool lk_ws_server_is_idle(const lk_ws_server *s); /* between requests: the one to end when there are too many */
+bool lk_ws_server_is_idle(const lk_ws_server *s); /* no whole request of it waits for an answer: to be ended when there are too many */
 
 void lk_ws_server_tick(lk_ws_server *s, lk_usec now);
 lk_usec lk_ws_server_deadline(const lk_ws_server *s);

@@ -85,7 +85,7 @@ def token(identity, room="room", ttl_seconds=600, secret=SECRET, name=None, meta
 class Server:
     """One livekit-server, or one lkc serve, on loopback ports of its own."""
 
-    def __init__(self, address="127.0.0.1", netns=None, ours=None, log_level="debug", wait=True, loops=None, **rtc):
+    def __init__(self, address="127.0.0.1", netns=None, ours=None, log_level="debug", wait=True, loops=None, more=None, **rtc):
         self.ours = os.environ.get("LK_INTEROP_SERVER") == "ours" if ours is None else ours
         self.address, self.port = address, free_port()
         host = f"[{address}]" if ":" in address else address
@@ -95,7 +95,7 @@ class Server:
                     "use_external_ip": False, "node_ip": address, "enable_loopback_candidate": address.startswith("127."),
                     "stun_servers": ["127.0.0.1:9"], **rtc}
         config = {"port": self.port, "bind_addresses": [address], "keys": {KEY: SECRET}, "rtc": settings,
-                  "logging": {"level": log_level}, "room": {"auto_create": True}}
+                  "logging": {"level": log_level}, "room": {"auto_create": True}, **(more or {})}
         loops = int(os.environ.get("LK_INTEROP_LOOPS", "1")) if loops is None else loops
         if self.ours and loops != 1:
             config["loops"] = loops

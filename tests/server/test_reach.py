@@ -6,6 +6,7 @@ import time
 import peers
 import world
 from test_audio import call
+from test_http import get
 from test_loops import rooms_on_each
 from test_nat import stun
 
@@ -64,6 +65,12 @@ def test_nobody_is_asked_where_the_address_is_given(room):
         assert server.process.poll() is None
         helper.kill()
         assert helper.stdout.read() == ""
+
+
+def test_counters_are_for_this_machine_alone():
+    with world.World() as net, peers.Server(address=net.address, netns=net.server, ours=True) as server:
+        assert world.inside(net.clients, lambda: get(server, "/metrics")[:2]) == (404, "not found")
+        assert world.inside(net.clients, lambda: get(server, "/")[0]) == 200
 
 
 def test_an_interface_that_comes_later_is_told_and_served(room, tmp_path):

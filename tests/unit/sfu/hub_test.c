@@ -138,6 +138,28 @@ LK_TEST(a_subscriber_moves_to_another_encoding_and_sees_no_seam)
     world_close(w);
 }
 
+LK_TEST(however_often_a_key_frame_is_asked_for_the_publisher_is_asked_twice_a_second)
+{
+    world *w = &town;
+    world_stream s = {.tag = 1, .picture = 700, .tl0 = 9, .key_index = 3};
+    uint32_t up = 0;
+    lk_down *down = NULL;
+    if (watch(w, env, &up, &down)) {
+        world_run(w, LK_MSEC(33));
+        world_show(w, 0, up, &s, true);
+        world_run(w, LK_MSEC(100));
+        unsigned keys = w->client[0].keys;
+        for (int i = 0; i < 200; i++) {
+            lk_pc_request_key(w->client[1].pc, w->now, 0);
+            world_drain(w);
+            world_run(w, LK_MSEC(10));
+        }
+        CHECK(w->client[0].keys > keys && w->client[0].keys <= keys + 5); /* in 2 s */
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
 LK_TEST(what_is_lost_on_either_way_is_sent_again)
 {
     world *w = &town;

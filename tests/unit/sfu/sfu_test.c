@@ -720,6 +720,25 @@ LK_TEST(a_room_closes_20_s_after_the_last_one_left_and_300_s_when_nobody_came)
     world_free(&w);
 }
 
+LK_TEST(offers_that_come_too_often_wait_and_the_newest_is_answered)
+{
+    WORLD(w);
+    uint32_t a = enter(&w, "ann");
+    size_t before = count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER);
+    for (int i = 0; i < 60; i++)
+        offer(&w, a, "m=application\nra rv");
+    CHECK(lk_test_oom() || count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER) == before + 50);
+    run(&w, LK_MSEC(199));
+    CHECK(lk_test_oom() || count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER) == before + 50);
+    run(&w, LK_SEC(2));
+    CHECK(lk_test_oom() || count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER) == before + 51);
+    offer(&w, a, "m=application\nra rv");
+    CHECK(lk_test_oom() || count(&w, a, LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER) == before + 52);
+    for (int i = 0; i < 60; i++)
+        offer(&w, a, "m=application\nra rv");
+    world_free(&w); /* with one that waits */
+}
+
 LK_TEST(metadata_is_changed_five_times_a_second_and_no_more)
 {
     WORLD(w);
