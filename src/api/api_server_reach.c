@@ -374,11 +374,6 @@ static lk_err begin(api_ask *ask, const char *server)
     asked->ask = ask;
     if (name.len == 0 || name.len >= sizeof host || (rest.len > 0 && (!lk_str_u64(rest, 65535, &port) || port == 0)))
         return LK_ERR_INVALID;
-    if (lk_addr_parse_ip(&asked->at, name)) { /* nobody else has to be asked */
-        asked->at.port = (uint16_t)port;
-        ask_server(ask, ask->server_count - 1);
-        return LK_OK;
-    }
     (void)lk_str_copy(host, sizeof host, name);
     return lk_lookup_start(&asked->lookup, ask->serve->loop, host, (uint16_t)port, on_server_found, asked);
 }
