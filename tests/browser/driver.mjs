@@ -28,6 +28,7 @@ const FILES = {
   '/page.js': [path.join(here, 'page.js'), 'text/javascript; charset=utf-8'],
   '/meter.js': [path.join(here, 'meter.js'), 'text/javascript; charset=utf-8'],
   '/livekit-client.umd.js': [path.join(modules, 'livekit-client/dist/livekit-client.umd.js'), 'text/javascript'],
+  '/e2ee-worker.js': [path.join(modules, 'livekit-client/dist/livekit-client.e2ee.worker.js'), 'text/javascript'],
   '/speech.wav': [options.wav, 'audio/wav'],
 };
 

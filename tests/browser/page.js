@@ -129,6 +129,7 @@ const onSubscribed = (track, publication, participant) => {
   tell('track_subscribed', {
     sid: publication.trackSid, identity: participant.identity, kind: track.kind, name: publication.trackName,
     source: publication.source, muted: publication.isMuted, mime: publication.mimeType,
+    encrypted: publication.isEncrypted,
   });
   if (track.kind === Track.Kind.Audio) return listen(track, publication.trackSid);
   return look(track, publication.trackSid);
@@ -172,9 +173,17 @@ const publicationOf = (sid) => [...room.remoteParticipants.values()].flatMap((p)
 // ---- orders ----------------------------------------------------------------------------------------------------------
 
 const orders = {
+  // join URL TOKEN [OPTIONS]: of the room; a "passphrase" among them encrypts what is published from end to end.
   async join(text) {
     const [url, token, options] = text.split(' ');
-    room = new Room({ adaptiveStream: false, dynacast: false, ...JSON.parse(options ?? '{}') });
+    const { passphrase, ...rest } = JSON.parse(options ?? '{}');
+    if (passphrase) {
+      const keyProvider = new LivekitClient.ExternalE2EEKeyProvider();
+      await keyProvider.setKey(passphrase);
+      rest.e2ee = { keyProvider, worker: new Worker('e2ee-worker.js') };
+    }
+    room = new Room({ adaptiveStream: false, dynacast: false, ...rest });
+    if (passphrase) await room.setE2EEEnabled(true);
     for (const name of REPORTED) {
       if (!RoomEvent[name]) throw new Error(`the client knows no event ${name}`);
       room.on(RoomEvent[name], (...args) => tell(snake(name), { args: args.map(describe) }));
