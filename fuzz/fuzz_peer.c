@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What clients may send to the server's peers. First byte: 0 an offer, 1 an answer, else packets as they are after decryption,
- * each behind a byte of its length, alternately RTP of a publisher and RTCP of a subscriber. */
+ * each behind a byte of its length, alternately RTP of a publisher and RTCP of a subscriber; 3: the publisher has one stream, and
+ * a single byte in place of RTCP is what the subscriber asks for. */
 #include "fuzz_env.h"
 #include "sfu/hub_internal.h"
 
@@ -20,6 +21,7 @@
                    "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n"
 static const char publishes[] = HEAD AUDIO("sendonly") "a=msid:- mic\r\na=ssrc:1 cname:x\r\n" VIDEO("sendonly")
     "a=msid:- cam\r\na=rid:q send\r\na=rid:h send\r\na=simulcast:send q;h\r\n";
+static const char publishes_one[] = HEAD AUDIO("sendonly") "a=msid:- mic\r\na=ssrc:1 cname:x\r\n" VIDEO("sendonly") "a=msid:- cam\r\na=ssrc:4 cname:x\r\n";
 static const char subscribes[] = HEAD AUDIO("recvonly") VIDEO("recvonly");
 
 static lk_dtls_context *dtls;
@@ -93,8 +95,9 @@ static void describe(lk_hub *hub, bool answer, const char *sdp, size_t len, lk_u
     lk_peer_free(q);
 }
 
-static void forward(lk_hub *hub, const uint8_t *data, size_t size, lk_up **ups, size_t *count)
+static void forward(lk_hub *hub, bool one, const uint8_t *data, size_t size, lk_up **ups, size_t *count)
 {
+    const char *offer = one ? publishes_one : publishes;
     lk_peer *p, *q;
     lk_text text;
     lk_down *down[2] = {NULL, NULL};
@@ -104,7 +107,7 @@ static void forward(lk_hub *hub, const uint8_t *data, size_t size, lk_up **ups, 
     FUZZ_REQUIRE(lk_peer_new(&q, hub, &(lk_peer_config){.offers = false}, 0) == LK_OK);
     connect(p, 1);
     connect(q, 2);
-    FUZZ_REQUIRE(lk_peer_accept_offer(p, now, publishes, sizeof publishes - 1, &text, NULL) == LK_OK);
+    FUZZ_REQUIRE(lk_peer_accept_offer(p, now, offer, strlen(offer), &text, NULL) == LK_OK);
     drain(hub, now, ups, count);
     FUZZ_REQUIRE(*count == 2);
     for (size_t i = 0; i < 2; i++)
@@ -115,7 +118,9 @@ static void forward(lk_hub *hub, const uint8_t *data, size_t size, lk_up **ups, 
     for (unsigned n = 0; size > 1; n++) {
         size_t len = LK_MIN((size_t)data[0], size - 1);
         memcpy(hub->rx, data + 1, len);
-        if (n & 1)
+        if (n & 1 && one && len == 1)
+            lk_down_set(down[1], now, &(lk_down_settings){.quality = data[1] & 3, .fps = data[1] >> 2 & 31, .disabled = data[1] >> 7});
+        else if (n & 1)
             lk_peer_on_rtcp(q, now, hub->rx, len);
         else
             lk_peer_on_rtp(p, now, len);
@@ -143,7 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] < 2)
         describe(hub, data[0] == 1, (const char *)data + 1, size - 1, ups, &count);
     else
-        forward(hub, data + 1, size - 1, ups, &count);
+        forward(hub, data[0] == 3, data + 1, size - 1, ups, &count);
     for (size_t i = 0; i < count; i++)
         lk_up_free(ups[i]);
     lk_hub_free(hub);
