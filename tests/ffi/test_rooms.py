@@ -66,6 +66,7 @@ def test_the_result_of_connect(both, server, room):
     with_track = Joined(both, server, room, "alice", name="Alice", metadata="m", attributes={"k": "v"})
     _, track = new_track(both)
     sid = with_track.publish(track).publication.info.sid
+    peers.wait_for(lambda: server.tracks(room) == [sid], 10, "the server to show the track to others")
     bob = Joined(both, server, room, "bob")
     info = bob.result.room.info
     assert info.name == room and info.sid.startswith("RM_") and info.empty_timeout == 300

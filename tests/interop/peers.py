@@ -140,6 +140,10 @@ class Server:
                 return []
             raise
 
+    def tracks(self, room):
+        """Sids of what the room's participants publish, as others see it: that comes with the first packet, after the answer."""
+        return [t.sid for p in self.call("room", "list_participants", "ListParticipantsRequest", room=room).participants for t in p.tracks]
+
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -311,6 +315,19 @@ def write_wav(path, samples, rate=RATE):
         w.writeframes(samples.astype(np.int16).tobytes())
 
 
+def lag(source, heard):
+    """Samples by which heard is later, to some hundredths of a second: where the loudness of both fits best. (Waves themselves stop fitting
+    after a few milliseconds of stretching, and of a message that is spoken three times any two are as good as any other.)"""
+    block = RATE // 100
+    a, b = (np.sqrt((x[:len(x) // block * block].reshape(-1, block) ** 2).mean(axis=1)) for x in (source, heard))
+    size = len(a) + len(b)
+    if not len(a) or not len(b):
+        return 0
+    cross = np.fft.irfft(np.fft.rfft(b - b.mean(), size) * np.conj(np.fft.rfft(a - a.mean(), size)), size)
+    best = int(np.argmax(cross))
+    return block * (best if best < len(b) else best - size)
+
+
 def compare(source, heard):
     """How well `heard` holds `source`: correlation after alignment, level difference, longest gap.
 
@@ -318,11 +335,7 @@ def compare(source, heard):
     correlation reported is the energy-weighted mean over windows, the worst one apart.
     """
     source, heard = source.astype(np.float64), heard.astype(np.float64)
-    size = 1 << int(np.ceil(np.log2(len(source) + len(heard))))
-    cross = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(source, size)), size)
-    shift = int(np.argmax(cross))
-    if shift > size // 2:
-        shift -= size
+    shift = lag(source, heard)
     window, reach = RATE // 4, RATE // 4
     rows, gap_samples, longest_gap = [], 0, 0
     for start in range(0, len(source) - window, window):

@@ -69,6 +69,13 @@ def test_what_is_not_heard_fails(spoken, what, change):
     assert not passes(spoken, change(spoken)), peers.compare(spoken, change(spoken))
 
 
+def test_a_message_said_three_times_is_not_taken_for_its_neighbour(spoken):
+    """Five stretches of 5 ms, as a jitter buffer makes them, and each repetition fits at another distance."""
+    thrice = np.tile(spoken, 3)
+    heard = np.concatenate([np.concatenate([piece, piece[-240:]]) for piece in np.array_split(thrice, 5)])
+    assert peers.assert_heard(thrice, heard)["correlation"] > 0.98
+
+
 def test_pictures_are_judged_by_share_and_by_likeness():
     def seen(numbers, psnr=40.0):
         return demo.judge_pictures({"numbers": numbers, "unreadable": 0, "psnr_db": [psnr] * 3}, 100)
