@@ -7,6 +7,7 @@
 #define LIMIT_LOW_BPS 10000u
 #define LIMIT_HIGH_BPS 1000000000u
 #define BUCKET_USEC LK_MSEC(50)
+#define LATE_BUCKETS 5
 #define LOSS_BUCKET_USEC LK_MSEC(100)
 #define BACKOFF 0.85      /* of what arrived [draft-ietf-rmcat-gcc-02 s5.5] */
 #define BACKOFF_DEEP 0.7  /* with a long queue, which 0.85 would take seconds to drain */
@@ -60,6 +61,14 @@ uint64_t lk_rate_meter_bps(const lk_rate_meter *m)
     for (size_t i = 0; i < LK_RATE_METER_BUCKETS; i++)
         bytes += m->bytes[i];
     return bytes * 8000000u / (uint64_t)span;
+}
+
+uint64_t lk_rate_meter_late_bps(const lk_rate_meter *m)
+{
+    uint64_t bytes = 0;
+    for (int64_t k = 1; k <= LATE_BUCKETS; k++)
+        bytes += m->head >= k ? m->bytes[(size_t)(m->head - k) % LK_RATE_METER_BUCKETS] : 0;
+    return bytes * 8000000u / (LATE_BUCKETS * (uint64_t)BUCKET_USEC);
 }
 
 static void loss_advance(lk_loss_meter *m, lk_usec now)

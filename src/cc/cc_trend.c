@@ -4,6 +4,7 @@
 #define GROUP_USEC LK_MSEC(5)          /* packets sent within it are one group [draft-ietf-rmcat-gcc-02 s5.2] */
 #define GROUP_ARRIVAL_USEC LK_MSEC(100) /* a group that arrives longer than this is closed */
 #define RESTART_USEC LK_SEC(3)         /* a jump of the delay: another path or another clock */
+#define SILENCE_USEC LK_SEC(1) /* nothing was sent for so long: what was seen before it says nothing of now */
 #define SMOOTHING 0.9
 #define GAIN 4.0
 #define GAIN_GROUPS 60u
@@ -111,8 +112,13 @@ void lk_trend_input(lk_trend *t, lk_usec sent_at, lk_usec arrived_at)
         t->arrived_at = LK_MAX(t->arrived_at, arrived_at);
         return;
     }
-    if (t->open)
+    if (t->open && sent_at - t->sent_at > SILENCE_USEC) {
+        t->points = t->over_groups = 0;
+        t->over_msec = 0;
+        t->state = LK_TREND_NORMAL;
+    } else if (t->open) {
         close_group(t);
+    }
     t->open = true;
     t->first_sent_at = t->sent_at = sent_at;
     t->first_arrived_at = t->arrived_at = arrived_at;

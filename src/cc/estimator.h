@@ -25,6 +25,8 @@ typedef struct lk_rate_meter {
 void lk_rate_meter_add(lk_rate_meter *m, lk_usec at, size_t bytes); /* older than the window: ignored */
 /* 0 until there is a quarter of a second to judge by. */
 uint64_t lk_rate_meter_bps(const lk_rate_meter *m);
+/* Of the last quarter of a second alone, the newest twentieth left out: what a queue lets through just now. */
+uint64_t lk_rate_meter_late_bps(const lk_rate_meter *m);
 
 typedef struct lk_loss_meter {
     int32_t told[LK_RATE_METER_BUCKETS], lost[LK_RATE_METER_BUCKETS]; /* 100 ms each */

@@ -48,7 +48,14 @@ void lk_pc_on_rtp(lk_pc *pc, lk_usec now, size_t len)
     }
     lk_pc_receiver *r = s->receiver;
     bool resent = r->rtx_ssrc == p.ssrc;
-    if (resent) {
+    lk_bytes twcc;
+    uint16_t number;
+    if (s->twcc_id && lk_rtp_ext_find(&p, s->twcc_id, &twcc) && lk_rtp_ext_transport_seq(twcc, &number)) {
+        pc->arrived_ssrc = r->ssrc;
+        if (lk_twcc_recorder_receive(&pc->arrived, now, number) != LK_OK)
+            pc->dropped++;
+    }
+    if (resent) { /* or padding, a probe of the sender's: told of above, and not unwrapped */
         uint8_t copy[LK_RTP_PACKET_MAX];
         memcpy(copy, pc->rx, len);
         size_t n = lk_nack_unwrap_rtx(pc->rx, sizeof pc->rx, copy, len, s->codec.pt, r->ssrc);
@@ -56,13 +63,6 @@ void lk_pc_on_rtp(lk_pc *pc, lk_usec now, size_t len)
         r->retransmitted_bytes += p.payload_len;
         if (n == 0 || lk_rtp_parse(&p, pc->rx, n) != LK_OK)
             return;
-    }
-    lk_bytes twcc;
-    uint16_t number;
-    if (s->twcc_id && lk_rtp_ext_find(&p, s->twcc_id, &twcc) && lk_rtp_ext_transport_seq(twcc, &number)) {
-        pc->arrived_ssrc = r->ssrc;
-        if (lk_twcc_recorder_receive(&pc->arrived, now, number) != LK_OK)
-            pc->dropped++;
     }
     lk_rtp_stats_receive(&r->stats, now, p.seq, p.ts, p.payload_len, p.header_len, p.padding_len, resent);
     r->received_since_report = true;

@@ -9,6 +9,7 @@
  */
 #pragma once
 #include "cc/estimator.h"
+#include "cc/probe.h"
 #include "cc/twcc.h"
 #include "ice/ice_lite.h"
 #include "nack/nack.h"
@@ -30,6 +31,7 @@
 #define LK_UP_AUDIO_PACKETS 256u
 #define LK_UP_DOWNS_MAX 8192u
 #define LK_PEER_CODECS_MAX 16u
+#define LK_HUB_WIRE_BYTES 44u /* of a packet beside RTP: IPv4, UDP, the tag of SRTP. Rates that are compared all count it */
 
 /* ---- codecs ---- */
 typedef enum lk_hub_codec {
@@ -164,6 +166,7 @@ struct lk_up {
     lk_down **downs;
     size_t down_count, down_cap;
     int wanted;
+    uint64_t mean_bps[LK_UP_LAYERS_MAX]; /* of each step, over two or three seconds */
     lk_usec check_at; /* layers alive, downs waiting for key frames */
     /* audio levels */
     lk_up_level level;
@@ -228,7 +231,7 @@ struct lk_down {
     bool bound, refused, started, sent_since_report, nack, told_state, told_active, allow_pause, paused, movable;
     lk_down_settings settings;
     lk_down_svc svc;
-    int8_t limit;  /* highest step the estimate carries */
+    int8_t limit, planned; /* highest step the estimate carries; of a plan, -1: none */
     int64_t rtx_out;
     uint64_t resent;
     bool has_report;
@@ -293,8 +296,12 @@ struct lk_peer {
     lk_usec rtt_usec, heard_at;
     /* sharing out the estimate */
     lk_usec allocate_at, hold_until, tried_at, backoff_usec;
+    lk_usec quiet_until; /* the meters still hold padding of a probe that ended */
     uint64_t limit_bps; /* 0: no limit */
     uint64_t expected_bps; /* of the layers chosen, when last looked at */
+    lk_probe probe;
+    uint64_t before_probe_bps; /* the estimate */
+    uint64_t confirm_bps; /* goal of the next probe, when one was too high and this may do; 0: all that is wanted */
     int channel_of[LK_PEER_CHANNELS]; /* transport's number, -1 */
 };
 
@@ -370,6 +377,10 @@ void lk_peer_wake_reports(lk_peer *peer, lk_usec now);
 
 /* ---- peer_share.c ---- */
 void lk_peer_allocate(lk_peer *peer, lk_usec now);
+/* The estimate may have changed: what must not wait for the next lk_peer_allocate. */
+void lk_peer_estimated(lk_peer *peer, lk_usec now);
+/* One packet of padding into slot, when a probe wants it now. */
+bool lk_peer_write_probe(lk_peer *peer, lk_usec now, uint8_t *slot, size_t *len);
 
 /* ---- peer_up.c ---- */
 lk_err lk_up_new(lk_up **out, lk_peer *peer, lk_media_kind kind);
@@ -411,5 +422,10 @@ void lk_down_on_nack(lk_down *down, lk_usec now, const lk_rtcp_packet *p);
 void lk_down_select(lk_down *down, lk_usec now);
 bool lk_down_waits_for_key(const lk_down *down);
 int lk_down_step(const lk_down *down); /* wanted; -1: none */
+/* The best step that is sent, not above what is wanted nor above limit; else the lowest that is; else the one wanted. */
+int lk_down_choose(const lk_down *down, int limit);
+/* Padding alone, on the retransmission stream: a packet of it for the transport-wide feedback, nothing for the decoder. */
+bool lk_down_can_pad(const lk_down *down);
+bool lk_down_write_padding(lk_down *down, lk_usec now, uint8_t *slot, size_t *len);
 /* Its section was negotiated: numbers of the codec in use. False: none of its codecs. */
 bool lk_down_bind(lk_down *down, const lk_peer_sect *s);

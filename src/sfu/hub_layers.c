@@ -91,7 +91,7 @@ void lk_svc_look(lk_up *up, lk_up_lay *l, lk_usec now, lk_cached *c)
     c->layered = f->known;
     if (!f->known)
         return;
-    lk_rate_meter_add(&s->rate[f->sid], now, LK_RTP_HEADER_LEN + c->len);
+    lk_rate_meter_add(&s->rate[f->sid], now, LK_RTP_HEADER_LEN + c->len + LK_HUB_WIRE_BYTES);
     s->last_at[f->sid] = now;
     s->live |= (uint8_t)(1u << f->sid);
     if (s->live != s->told_live || s->spatial_count != s->told_count)

@@ -64,6 +64,7 @@ lk_err lk_peer_new(lk_peer **out, lk_hub *hub, const lk_peer_config *config, lk_
     lk_twcc_recorder_init(&p->arrived, env);
     lk_twcc_history_init(&p->sent, env, (uint16_t)lk_rand_u32(env));
     lk_estimator_init(&p->estimator, env, &(lk_estimator_config){.start_bps = START_BPS, .max_bps = MAX_BPS}, now);
+    lk_probe_init(&p->probe);
     p->session_id = lk_rand_u64(env) >> 2;
     p->rtcp_ssrc = lk_rand_u32(env) | 1;
     lk_rand_text(env, p->cname, sizeof p->cname - 1);
@@ -318,7 +319,7 @@ lk_usec lk_peer_deadline(const lk_peer *p)
     if (!p->transport.srtp_ready)
         return at;
     at = LK_MIN(at, lk_peer_rtcp_deadline(p));
-    at = LK_MIN(at, p->allocate_at);
+    at = LK_MIN(LK_MIN(at, p->allocate_at), lk_probe_deadline(&p->probe));
     LK_LIST_EACH(&p->ups, link) at = LK_MIN(at, LK_CONTAINER(link, lk_up, link)->check_at);
     return at;
 }
@@ -338,6 +339,8 @@ bool lk_peer_poll_control(lk_peer *p, lk_usec now, uint8_t *slot, lk_sfu_packet 
         if (len && lk_srtp_protect_rtcp(&p->transport.srtp_tx, slot, &len, LK_HUB_SLOT_BYTES) != LK_OK)
             len = 0;
     }
+    if (!len && p->transport.srtp_ready && !lk_peer_write_probe(p, now, slot, &len))
+        len = 0;
     if (!len && lk_transport_poll_tx(&p->transport, now, true, &record) && record.len <= LK_HUB_SLOT_BYTES) {
         memcpy(slot, record.data, record.len);
         len = record.len;

@@ -60,7 +60,8 @@ typedef struct lk_hub_stats {
     uint64_t packets_in, packets_out, bytes_in, bytes_out; /* datagrams */
     uint64_t stray;                                        /* belonged to nobody */
     uint64_t dropped;                                      /* malformed, not authentic, over a bound */
-    uint64_t forwarded, resent, nacks_sent, plis_sent;     /* RTP packets; requests to publishers */
+    uint64_t forwarded, resent, padded;                    /* RTP packets; padded: of probes, nothing but padding */
+    uint64_t nacks_sent, plis_sent;                        /* requests to publishers */
 } lk_hub_stats;
 void lk_hub_get_stats(const lk_hub *hub, lk_hub_stats *out);
 
@@ -195,6 +196,7 @@ typedef struct lk_down_settings {
     uint8_t quality;        /* 0 LOW, 1 MEDIUM, 2 HIGH: at most; used when width is 0 */
     uint16_t width, height; /* the least layer that covers it is enough */
     uint32_t fps;           /* 0: all. VP8, VP9, AV1: temporal layers above it are left out */
+    uint8_t priority;       /* who is served first when there is not enough for all: the higher; among equals each a layer in turn */
 } lk_down_settings;
 void lk_down_set(lk_down *down, lk_usec now, const lk_down_settings *settings); /* default: HIGH, all */
 /* A stream may be paused when the subscriber's estimate does not carry its lowest layer. */

@@ -135,11 +135,10 @@ static void tell_state(lk_down *d, bool active)
     lk_hub_push(d->hub, &(lk_hub_event){.kind = LK_HUB_EV_DOWN_STATE, .peer = d->peer, .up = d->up, .down = d, .active = active});
 }
 
-/* The best step that is sent, not above what is wanted and carried; else the lowest that is; else the one wanted. */
-static int choose(const lk_down *d)
+int lk_down_choose(const lk_down *d, int limit)
 {
     const lk_up *up = d->up;
-    int wanted = LK_MIN((int)lk_up_step_for(up, &d->settings), (int)d->limit);
+    int wanted = LK_MIN((int)lk_up_step_for(up, &d->settings), limit);
     for (int i = LK_MAX(wanted, 0); i >= 0; i--)
         if (lk_up_step_active(up, (size_t)i))
             return i;
@@ -152,7 +151,7 @@ static int choose(const lk_down *d)
 /* A layer of simulcast, or those of one stream: a layer that is wanted and not sent is let in as soon as it is. */
 static void aim(lk_down *d)
 {
-    int top = (int)lk_up_steps(d->up) - 1, step = choose(d);
+    int top = (int)lk_up_steps(d->up) - 1, step = lk_down_choose(d, d->limit);
     bool inside = lk_up_svc(d->up) != NULL;
     if (inside)
         step = LK_MAX(step, LK_MIN((int)lk_up_step_for(d->up, &d->settings), (int)d->limit));
@@ -377,6 +376,7 @@ static uint32_t extension_value(lk_down *d, lk_usec now, size_t bytes)
 {
     if (d->twcc_id) {
         lk_estimator_sent(&d->peer->estimator, now, bytes);
+        lk_probe_sent(&d->peer->probe, now, bytes);
         return lk_twcc_history_send(&d->peer->sent, now, bytes);
     }
     return (uint32_t)(lk_hub_ntp(d->hub, now) >> 14) & 0xffffffu; /* 6.18 fixed point */
@@ -394,7 +394,7 @@ static bool put_packet(lk_down *d, lk_usec now, const lk_cached *c, lk_down_sent
     if (payload.len == 0)
         return false;
     if (extended && (rtx || !e->sent))
-        e->ext = extension_value(d, now, LK_RTP_HEADER_LEN + 8 + payload.len);
+        e->ext = extension_value(d, now, LK_RTP_HEADER_LEN + 8 + payload.len + LK_HUB_WIRE_BYTES);
     lk_wr_u8(&w, (uint8_t)(0x80 | (extended ? 0x10 : 0)));
     lk_wr_u8(&w, (uint8_t)((e->marker ? 0x80 : 0) | (rtx ? d->rtx_pt : d->pt)));
     lk_wr_u16(&w, (uint16_t)number);
@@ -435,9 +435,12 @@ static bool passes(lk_down *d, const lk_cached *c, bool late)
         return lk_svc_passes(d, lk_svc_facts_of(d->up->layers[d->layer].svc, c), c, late);
     if (late)
         return true;
-    if (p->tid <= d->tid && p->tid <= d->max_tid)
+    uint8_t most = d->max_tid;
+    if (d->layer > d->limit) /* too much, until the key frame of a lower layer comes: the base alone is about the half */
+        most = d->tid = 0;
+    if (p->tid <= d->tid && p->tid <= most)
         return true;
-    if (p->tid > d->max_tid || !(p->layer_sync || p->key))
+    if (p->tid > most || !(p->layer_sync || p->key))
         return false;
     d->tid = p->tid;
     return true;
@@ -567,4 +570,34 @@ bool lk_down_write_again(lk_down *d, lk_usec now, uint16_t seq, uint8_t *slot, s
         return false;
     d->resent++;
     return true;
+}
+
+/* ---- padding ---- */
+
+bool lk_down_can_pad(const lk_down *d)
+{
+    return d->up && d->bound && d->up->kind == LK_MEDIA_KIND_VIDEO && d->twcc_id && d->twcc_id <= 14 && d->rtx_pt >= 0;
+}
+
+bool lk_down_write_padding(lk_down *d, lk_usec now, uint8_t *slot, size_t *len)
+{
+    static const uint8_t padding[LK_PROBE_PADDING] = {[LK_PROBE_PADDING - 1] = LK_PROBE_PADDING}; /* [RFC3550 s5.1] */
+    size_t bytes = LK_RTP_HEADER_LEN + 8 + sizeof padding + LK_HUB_WIRE_BYTES;
+    if (!lk_probe_poll(&d->peer->probe, now, bytes))
+        return false;
+    lk_estimator_sent(&d->peer->estimator, now, bytes);
+    int64_t number = ++d->rtx_out;
+    lk_wr w = lk_wr_of(slot, LK_HUB_SLOT_BYTES);
+    lk_wr_u8(&w, 0xb0); /* padding, extension */
+    lk_wr_u8(&w, (uint8_t)d->rtx_pt);
+    lk_wr_u16(&w, (uint16_t)number);
+    lk_wr_u32(&w, d->ts);
+    lk_wr_u32(&w, d->rtx_ssrc);
+    lk_wr_u16(&w, LK_RTP_PROFILE_ONE_BYTE);
+    lk_wr_u16(&w, 1);
+    lk_wr_u8(&w, (uint8_t)(d->twcc_id << 4 | 1));
+    lk_wr_u16(&w, lk_twcc_history_send(&d->peer->sent, now, bytes));
+    lk_wr_u8(&w, 0);
+    return lk_srtp_seal_rtp(&d->peer->transport.srtp_tx, (uint64_t)number, slot, w.len, 0, padding, sizeof padding, LK_HUB_SLOT_BYTES,
+                            len) == LK_OK;
 }

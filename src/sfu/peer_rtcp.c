@@ -214,6 +214,7 @@ static void on_feedback(lk_peer *p, lk_usec now, const lk_rtcp_packet *r)
     size_t n = lk_twcc_history_feedback(&p->sent, r, results, LK_LEN(results));
     lk_estimator_feedback(&p->estimator, now, results, n);
     p->has_feedback |= n > 0;
+    lk_peer_estimated(p, now);
 }
 
 void lk_peer_on_rtcp(lk_peer *p, lk_usec now, const uint8_t *data, size_t len)
@@ -240,6 +241,7 @@ void lk_peer_on_rtcp(lk_peer *p, lk_usec now, const uint8_t *data, size_t len)
         } else if (r.kind == LK_RTCP_KIND_REMB) {
             lk_estimator_remb(&p->estimator, now, lk_rtcp_remb_bps(&r));
             p->has_feedback = true;
+            lk_peer_estimated(p, now);
         }
     }
     p->hub->stats.dropped += reader.bad;

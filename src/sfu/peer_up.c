@@ -274,6 +274,10 @@ void lk_up_check(lk_up *up, lk_usec now)
         l->active = alive;
         waits |= alive;
     }
+    for (size_t i = 0; i < lk_up_steps(up); i++) {
+        uint64_t bps = lk_up_step_bps(up, i);
+        up->mean_bps[i] = up->mean_bps[i] && bps ? (7 * up->mean_bps[i] + bps) / 8 : bps;
+    }
     up->check_at = LK_NEVER;
     for (size_t i = 0; i < up->down_count; i++) {
         lk_down *d = up->downs[i];
@@ -426,7 +430,7 @@ void lk_up_rtp(lk_up *up, lk_usec now, const lk_peer_sect *s, size_t layer, cons
     if (up->muted)
         return;
     l->last_at = now;
-    lk_rate_meter_add(&l->rate, now, p->header_len + p->payload_len + p->padding_len);
+    lk_rate_meter_add(&l->rate, now, p->header_len + p->payload_len + p->padding_len + LK_HUB_WIRE_BYTES);
     if (l->nack)
         lk_nack_generator_receive(l->nack, now, p->seq);
     announce(up, now, l, codec->codec);

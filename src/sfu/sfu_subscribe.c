@@ -155,6 +155,15 @@ void lk_sfu_sub_free(lk_sfu_sub *sub)
     lk_release(p->sfu->env, sub, sizeof *sub);
 }
 
+/* 1 is what the client wants most, 0 says nothing: then what is presented goes before faces. */
+static void set_down(lk_sfu_sub *sub)
+{
+    lk_down_settings s = sub->settings;
+    bool screen = sub->track->info->source == LIVEKIT__TRACK_SOURCE__SCREEN_SHARE;
+    s.priority = s.priority ? (uint8_t)(UINT8_MAX - LK_MIN(s.priority, UINT8_MAX - 2)) : screen;
+    lk_down_set(sub->down, sub->person->sfu->now, &s);
+}
+
 static void open_down(lk_sfu_sub *sub)
 {
     lk_sfu_person *p = sub->person;
@@ -171,7 +180,7 @@ static void open_down(lk_sfu_sub *sub)
         return;
     }
     lk_down_allow_pause(sub->down, p->allow_pause);
-    lk_down_set(sub->down, p->sfu->now, &sub->settings);
+    set_down(sub);
     lk_sfu_negotiate(p);
 }
 
@@ -267,11 +276,12 @@ void lk_sfu_settings(lk_sfu_person *p, const Livekit__UpdateTrackSettings *m)
                                            .quality = m->quality > LIVEKIT__VIDEO_QUALITY__HIGH ? 2 : (uint8_t)m->quality,
                                            .width = (uint16_t)LK_MIN(m->width, (uint32_t)UINT16_MAX),
                                            .height = (uint16_t)LK_MIN(m->height, (uint32_t)UINT16_MAX),
-                                           .fps = m->fps};
+                                           .fps = m->fps,
+                                           .priority = (uint8_t)LK_MIN(m->priority, (uint32_t)UINT8_MAX)};
         if (m->quality == LIVEKIT__VIDEO_QUALITY__OFF)
             sub->settings.disabled = true;
         if (sub->down) {
-            lk_down_set(sub->down, p->sfu->now, &sub->settings);
+            set_down(sub);
             lk_sfu_wanted(sub->track);
         }
     }
@@ -285,7 +295,7 @@ void lk_sfu_disable(lk_sfu_person *p, char *const *sids, size_t count)
             continue;
         sub->settings.disabled = true;
         if (sub->down)
-            lk_down_set(sub->down, p->sfu->now, &sub->settings);
+            set_down(sub);
     }
 }
 

@@ -159,11 +159,15 @@ class Participant:
         tell("seen", numbers=sorted(self.seen), unreadable=self.unreadable, psnr_db=self.likeness)
 
     async def order_show(self, how):
-        """Publishes a moving picture until "enough"; with "layers" one of twice the size, as simulcast and half as often."""
+        """Publishes a moving picture until "enough"; with "layers" one of twice the size, as simulcast and half as often;
+        a number behind it bounds the largest (bit/s)."""
+        how, most = (how.split() + ["", ""])[:2]
         self.scale = 2 if how == "layers" else 1
         self.camera = rtc.VideoSource(self.scale * pictures.WIDTH, self.scale * pictures.HEIGHT)
         track = rtc.LocalVideoTrack.create_video_track("picture", self.camera)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=how == "layers")
+        if most:
+            options.video_encoding.CopyFrom(rtc.VideoEncoding(max_bitrate=int(most), max_framerate=30))
         self.picture_track = track
         publication = await self.room.local_participant.publish_track(track, options)
         tell("showing", publication=publication.sid, **portrait(track))

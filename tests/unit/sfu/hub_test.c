@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hub_world.h"
+#include "sfu/hub_internal.h"
 
 static world town;
 
@@ -408,49 +409,172 @@ LK_TEST(strangers_get_no_answer)
     world_close(w);
 }
 
-/* Three layers, each 30 frames a second of one packet: about 70, 130 and 270 kbit/s on the wire. */
-LK_TEST(a_narrow_way_gets_the_layers_it_carries_and_more_when_it_widens)
+/* Client 0 shows three layers, each 30 frames a second of one packet: about 70, 130 and 270 kbit/s on the wire. Client 1 watches. */
+typedef struct show {
+    world_stream layer[3];
+    uint64_t asked;
+    lk_down *down[2];
+} show;
+
+static bool show_layers(world *w, lk_env *env, show *s, void (*edit)(lk_text *sdp))
+{
+    uint32_t up = 0, slot = 0;
+    *s = (show){.layer = {{.ssrc = 11, .tag = 1, .rid = "q", .bytes = 220},
+                          {.ssrc = 22, .tag = 2, .rid = "h", .bytes = 470},
+                          {.ssrc = 33, .tag = 3, .rid = "f", .bytes = 1050}}};
+    return world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
+           world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
+           world_offer(w, 1, edit) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) &&
+           world_subscribe(w, 1, w->up[0], "TR_s", &s->down[0]) && world_offer(w, 1, edit);
+}
+
+/* So many frames of all layers; every request for a key frame is followed. on: how many arrived of which layer. */
+static void show_frames(world *w, show *s, int frames, unsigned on[4])
+{
+    lk_hub_stats t;
+    for (int i = 0; i < frames; i++) {
+        lk_hub_get_stats(w->hub, &t);
+        for (int k = 0; k < 3; k++)
+            world_show_layer(w, 0, "0", &s->layer[k], s->layer[k].number == 0 || t.plis_sent != s->asked);
+        s->asked = t.plis_sent;
+        unsigned before = w->client[1].rtp;
+        world_run(w, LK_MSEC(33));
+        on[w->client[1].layer] += w->client[1].rtp - before;
+    }
+}
+
+static void show_end(world *w, show *s)
+{
+    for (size_t i = 0; i < LK_LEN(s->down); i++)
+        lk_down_free(s->down[i]);
+    world_close(w);
+}
+
+LK_TEST(a_narrow_way_gets_the_layers_it_carries_and_more_once_a_probe_passes)
 {
     world *w = &town;
-    lk_down *down = NULL;
-    uint32_t up = 0, slot = 0;
-    world_stream s[3] = {{.ssrc = 11, .tag = 1, .rid = "q", .bytes = 220},
-                         {.ssrc = 22, .tag = 2, .rid = "h", .bytes = 470},
-                         {.ssrc = 33, .tag = 3, .rid = "f", .bytes = 1050}};
-    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
-        world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
-        world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_s", &down) &&
-        world_offer(w, 1, NULL)) {
+    show s;
+    if (show_layers(w, env, &s, NULL)) {
         world_client *c = &w->client[1];
-        unsigned on[3][4] = {{0}};
+        unsigned on[4] = {0};
         lk_hub_stats t;
-        uint64_t asked = 0;
-        uint64_t lost[3] = {0};
-        for (int phase = 0; phase < 3; phase++) {
-            static const uint64_t rates[] = {0, 200000, 0};
-            w->rate_bps = rates[phase];
-            w->rate_lost = 0;
-            for (int i = 0; i < (lk_test_oom() ? 30 : 1200); i++) { /* 40 s */
-                lk_hub_get_stats(w->hub, &t);
-                for (int k = 0; k < 3; k++)
-                    world_show_layer(w, 0, "0", &s[k], i == 0 || t.plis_sent != asked);
-                asked = t.plis_sent;
-                world_run(w, LK_MSEC(33));
-                on[phase][c->layer]++;
-            }
-            lost[phase] = w->rate_lost;
-        }
-        if (lk_test_oom()) /* the ladder is about memory: a few frames of each phase were enough */
-            goto out;
-        CHECK(on[0][3] > 1150);
-        CHECK(on[1][1] + on[1][2] > 800); /* it is tried now and then whether more goes */
-        CHECK(lost[1] < 250);
-        CHECK(on[2][3] > 600);
-        CHECK(c->ts_back == 0 && c->picture_gaps < 60);
+        const int second = lk_test_oom() ? 1 : 30; /* the ladder is about memory: a few frames of each phase are enough */
+        show_frames(w, &s, 20 * second, on);
+        lk_hub_get_stats(w->hub, &t);
+        CHECK(lk_test_oom() || (on[3] > 19 * 30 && t.padded == 0)); /* all that is wanted flows: nothing to find out */
+        w->rate_bps = 200000;
+        show_frames(w, &s, 3 * second, on);
+        CHECK(lk_test_oom() || c->layer == 2);
+        uint64_t lost = w->rate_lost, padded = 0;
+        unsigned gaps = c->picture_gaps;
+        memset(on, 0, sizeof on);
+        show_frames(w, &s, 40 * second, on);
+        lk_hub_get_stats(w->hub, &t);
+        CHECK(lk_test_oom() || (on[2] >= 40 * 30 - 3 && w->rate_lost == lost && c->picture_gaps == gaps)); /* looking for more costs nobody a picture */
+        CHECK(lk_test_oom() || (t.padded > 0 && t.padded < 400)); /* 3 kB a second */
+        w->rate_bps = 0;
+        memset(on, 0, sizeof on);
+        show_frames(w, &s, 12 * second, on);
+        CHECK(lk_test_oom() || (c->layer == 3 && on[3] > 30 && c->picture_gaps == gaps));
+        lk_hub_get_stats(w->hub, &t);
+        padded = t.padded;
+        show_frames(w, &s, 20 * second, on);
+        lk_hub_get_stats(w->hub, &t);
+        CHECK(lk_test_oom() || t.padded == padded);
+        CHECK_EQ(c->ts_back, 0);
     }
-out:
-    lk_down_free(down);
-    world_close(w);
+    show_end(w, &s);
+}
+
+static void without_rtx(lk_text *sdp)
+{
+    static char text[1u << 16];
+    size_t len = 0;
+    lk_str rest = {sdp->p, sdp->len};
+    while (rest.len && len + 512 < sizeof text) {
+        lk_str line = lk_str_cut(&rest, '\n');
+        bool rtx = lk_str_starts(line, "a=rtpmap:97 rtx") || lk_str_starts(line, "a=fmtp:97 apt");
+        memcpy(text + len, line.p, rtx ? 0 : line.len);
+        len += rtx ? 0 : line.len;
+        text[len] = '\n';
+        len += !rtx;
+    }
+    lk_text_clear(sdp);
+    lk_text_put(sdp, text, len);
+}
+
+LK_TEST(without_a_stream_to_pad_more_is_tried_with_pictures)
+{
+    world *w = &town;
+    show s;
+    if (show_layers(w, env, &s, without_rtx)) {
+        unsigned on[4] = {0};
+        lk_hub_stats t;
+        const int second = lk_test_oom() ? 1 : 30;
+        show_frames(w, &s, 3 * second, on);
+        CHECK(lk_test_oom() || !lk_down_can_pad(s.down[0]));
+        w->rate_bps = 200000;
+        show_frames(w, &s, 20 * second, on);
+        CHECK(lk_test_oom() || w->client[1].layer < 3);
+        w->rate_bps = 0;
+        show_frames(w, &s, 40 * second, on);
+        CHECK(lk_test_oom() || w->client[1].layer == 3);
+        lk_hub_get_stats(w->hub, &t);
+        CHECK_EQ(t.padded, 0);
+    }
+    show_end(w, &s);
+}
+
+LK_TEST(what_does_not_fit_at_all_is_paused_where_that_is_allowed_and_comes_back_after_a_probe)
+{
+    world *w = &town;
+    show s;
+    if (show_layers(w, env, &s, NULL)) {
+        unsigned on[4] = {0};
+        const int second = lk_test_oom() ? 1 : 30;
+        lk_down_allow_pause(s.down[0], true);
+        show_frames(w, &s, 5 * second, on);
+        unsigned states = w->down_states;
+        w->rate_bps = 50000;
+        show_frames(w, &s, 10 * second, on);
+        memset(on, 0, sizeof on);
+        show_frames(w, &s, 10 * second, on);
+        CHECK(lk_test_oom() || (on[1] + on[2] + on[3] == 0 && w->down_states == states + 1 && lk_down_quality(s.down[0]) == -1));
+        w->rate_bps = 0;
+        show_frames(w, &s, 20 * second, on);
+        CHECK(lk_test_oom() || (on[3] > 30 && w->down_states == states + 2 && lk_down_quality(s.down[0]) == 2));
+    }
+    show_end(w, &s);
+}
+
+/* Two subscriptions of one peer to the same three layers: what the path carries is shared evenly, or goes to one first. */
+LK_TEST(tracks_share_a_narrow_way_in_turn_and_by_priority)
+{
+    world *w = &town;
+    show s;
+    uint32_t second_slot = 0;
+    if (show_layers(w, env, &s, NULL) && world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &second_slot) && world_offer(w, 1, NULL) &&
+        world_subscribe(w, 1, w->up[0], "TR_t", &s.down[1]) && world_offer(w, 1, NULL)) {
+        unsigned on[4] = {0};
+        const int second = lk_test_oom() ? 1 : 30;
+        lk_peer *p = w->client[1].peer;
+        show_frames(w, &s, 8 * second, on);
+        CHECK(lk_test_oom() || (lk_down_quality(s.down[0]) == 2 && lk_down_quality(s.down[1]) == 2));
+        w->rate_bps = 400000; /* two of the middle layer, or one of the highest and one of the lowest */
+        show_frames(w, &s, 30 * second, on);
+        CHECK(lk_test_oom() || (lk_down_quality(s.down[0]) == 1 && lk_down_quality(s.down[1]) == 1 && p->limit_bps < 400000));
+        w->rate_bps = 240000; /* a middle and a lowest */
+        lk_down_set(s.down[1], w->now, &(lk_down_settings){.quality = 2, .priority = 9});
+        show_frames(w, &s, 40 * second, on);
+        CHECK(lk_test_oom() || (lk_down_quality(s.down[0]) == 0 && lk_down_quality(s.down[1]) == 1));
+        lk_down_set(s.down[0], w->now, &(lk_down_settings){.quality = 2, .priority = 10});
+        w->rate_bps = 150000; /* two of the lowest, hardly */
+        show_frames(w, &s, 10 * second, on);
+        w->rate_bps = 240000;
+        show_frames(w, &s, 40 * second, on);
+        CHECK(lk_test_oom() || (lk_down_quality(s.down[0]) == 1 && lk_down_quality(s.down[1]) == 0));
+    }
+    show_end(w, &s);
 }
 
 /* A subscriber that does not take redundancy. */
