@@ -19,7 +19,12 @@ class Both:
     """Statistics of both sides at one moment."""
 
     def __init__(self, call):
-        self.alice, self.bob = call.alice.stats(), call.bob.stats()
+        sides = (call.alice, call.bob)
+        for side in sides:  # at once: what is sent between two looks is missing in the comparison
+            side.say("stats")
+        self.alice, self.bob = (peers.by_kind(side.wait("stats")["stats"]) for side in sides)
+        for side in sides:
+            side.wait("done", order="stats")
         self.lost_up, self.lost_down = call.net.up.lost, call.net.down.lost
         self.time = time.monotonic()
 
