@@ -72,6 +72,17 @@ void lkc_put_text(FILE *out, const char *text, int width)
         fprintf(out, "%*s", width - columns, "");
 }
 
+int lkc_complain(const char *verb, const char *what, const char *word)
+{
+    fprintf(stderr, "lkc %s: %s", verb, what);
+    if (word) {
+        fputs(": ", stderr);
+        lkc_put_text(stderr, word, 0);
+    }
+    fputc('\n', stderr);
+    return LKC_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {

@@ -24,6 +24,9 @@ enum { LKC_OK = 0, LKC_FAILED = 1, LKC_USAGE = 2 };
 /* Prints how the verb is called; returns LKC_USAGE. */
 int lkc_usage(const char *verb);
 
+/* One line on stderr: what is wrong, and the word it is about (NULL: none). Returns LKC_USAGE. */
+int lkc_complain(const char *verb, const char *what, const char *word);
+
 /* Writes text to out without anything a terminal would act on. width > 0: cut or filled up to so many columns. */
 void lkc_put_text(FILE *out, const char *text, int width);
 

@@ -31,16 +31,7 @@ static const char help[] =
     "\n"
     "Ends with SIGINT or SIGTERM: everybody is told to leave first. Signalling is without TLS: put a proxy in front.\n";
 
-static int complain(const char *what, const char *word)
-{
-    fprintf(stderr, "lkc serve: %s", what);
-    if (word) {
-        fputs(": ", stderr);
-        lkc_put_text(stderr, word, 0);
-    }
-    fputc('\n', stderr);
-    return LKC_USAGE;
-}
+static int complain(const char *what, const char *word) { return lkc_complain("serve", what, word); }
 
 static void warn(const char *line)
 {

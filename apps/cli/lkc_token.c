@@ -31,16 +31,7 @@ static const char help[] =
     "  --hidden --recorder             not shown to others; is told to others as recording\n"
     "  --admin --list --create         for the admin API: manage the room, list rooms, make and delete rooms\n";
 
-static int complain(const char *what, const char *word)
-{
-    fprintf(stderr, "lkc token: %s", what);
-    if (word) {
-        fputs(": ", stderr);
-        lkc_put_text(stderr, word, 0);
-    }
-    fputs("\nsee: lkc token --help\n", stderr);
-    return LKC_USAGE;
-}
+static int complain(const char *what, const char *word) { return lkc_complain("token", what, word); }
 
 /* "90", "30m", "6h", "7d"; 0: not one of these. */
 static uint32_t seconds_of(const char *text)
@@ -138,7 +129,7 @@ static int valued_option(const char *name, char *value, lkc_token_args *a)
         *equals = 0;
         a->attributes[a->o.attribute_count++] = (lk_attribute){value, equals + 1};
     } else {
-        return complain("unknown option", name);
+        return complain("unknown option (see lkc token --help)", name);
     }
     return LKC_OK;
 }
@@ -154,7 +145,7 @@ static int parse(lkc_token_args *a, int argc, char **argv)
             a->token = argv[i];
         } else if (!switch_option(argv[i], a)) {
             if (i + 1 == argc)
-                return complain("unknown option, or its value is missing", argv[i]);
+                return complain("unknown option, or its value is missing (see lkc token --help)", argv[i]);
             int status = valued_option(argv[i], argv[i + 1], a);
             if (status != LKC_OK)
                 return status;
