@@ -10,7 +10,7 @@ const TOKEN_SECONDS = 6 * 3600;
 const $ = (selector, within = document) => within.querySelector(selector);
 const [lobby, stage, talk, toast] = ['#enter', '#stage', '#talk', '#toast'].map((each) => $(each));
 const room = new Room();
-globalThis.room = room; // for the console
+globalThis.room = room; // for the console, and tests
 
 // ---- what is remembered: of this tab, so that a reload comes back ------------------------------------------------------------
 
@@ -51,8 +51,8 @@ const isDev = async () => {
 // ---- devices -------------------------------------------------------------------------------------------------------------------
 
 const TROUBLE = {
-  NotAllowedError: 'The browser does not allow it. Permissions are behind the icon at the left of the address.',
-  NotFoundError: 'There is no such device.', NotReadableError: 'The device is in use by another program.', OverconstrainedError: 'That device is gone.',
+  NotAllowedError: 'The browser does not allow it; see the icon beside the address.',
+  NotFoundError: 'There is no such device.', NotReadableError: 'The device is in use by another program.',
 };
 const say = (text) => {
   toast.textContent = text;
@@ -70,8 +70,8 @@ const attempt = async (what, action) => {
 
 const SOURCES = { mic: 'MICROPHONE', camera: 'CAMERA', screen: 'SCREEN_SHARE' };
 const capture = async (what) => {
-  if (!navigator.mediaDevices) throw new Error('Only over https or on localhost does a browser give devices to a page.');
-  const device = (kind) => (visit[kind] ? { deviceId: { exact: visit[kind] } } : {});
+  if (!navigator.mediaDevices) throw new Error('Browsers give devices to pages over https or from localhost.');
+  const device = (kind) => (visit[kind] ? { deviceId: visit[kind] } : {});
   const get = {
     mic: () => navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, ...device('audioinput') } }),
     camera: () => navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 }, ...device('videoinput') } }),
@@ -290,12 +290,15 @@ const withToken = (on) => {
     $('input, textarea', $(selector, lobby)).disabled = !shown;
   }
   lobby.elements.name.parentElement.hidden = lobby.elements.name.disabled = on; // the token says who it is
+  $('#other-way').textContent = on ? 'I have no token' : 'I have a token';
 };
 
 const note = (text, bad = true) => {
   $('#notice').textContent = text;
   $('#notice').classList.toggle('bad', bad);
 };
+
+const askForToken = () => Object.assign(lobby.elements.token, { required: !visit.token, placeholder: visit.token ? 'the one from before' : '' });
 
 room.addEventListener('state', ({ detail: { state, words } }) => {
   const inside = state === 'joined' || state === 'returning';
@@ -308,6 +311,7 @@ room.addEventListener('state', ({ detail: { state, words } }) => {
   remember({ joined: false });
   draw();
   note(words, false);
+  askForToken();
 });
 
 const enter = async ({ mic, camera }) => {
@@ -322,6 +326,7 @@ const enter = async ({ mic, camera }) => {
   } catch (error) {
     note(error.message);
     if (error instanceof Refused) remember({ token: undefined });
+    askForToken();
   } finally {
     $('button.main', lobby).disabled = false;
   }
@@ -330,16 +335,12 @@ const enter = async ({ mic, camera }) => {
 lobby.onsubmit = (event) => {
   event.preventDefault();
   const { name, room: where, token, mic, camera } = lobby.elements;
-  remember(token.disabled ? { name: name.value.trim(), room: where.value.trim(), token: undefined, identity: undefined } : { token: token.value.trim() });
+  remember(token.disabled ? { name: name.value.trim(), room: where.value.trim(), token: undefined, identity: undefined } : { token: token.value.trim() || visit.token });
   if (!token.disabled) token.value = '';
   else localStorage.setItem('name', visit.name);
   enter({ mic: mic.checked, camera: camera.checked });
 };
-$('#other-way').onclick = () => {
-  const on = lobby.elements.token.disabled;
-  withToken(on);
-  $('#other-way').textContent = on ? 'I have no token' : 'I have a token';
-};
+$('#other-way').onclick = () => withToken(lobby.elements.token.disabled);
 addEventListener('pagehide', () => { // the others need not wait for a timeout; `joined` stays, so that a reload comes back
   const { joined } = visit;
   if (room.state === 'joined') room.leave();
@@ -351,13 +352,14 @@ const start = async () => {
     remember({ token: fragment.get('token'), joined: false });
     fragment.delete('token'); // not to be seen over a shoulder, nor copied with the address
     history.replaceState(null, '', fragment.size ? `#${fragment}` : location.pathname);
+    withToken(true);
     await enter({ mic: false, camera: false });
     return;
   }
   lobby.elements.name.value = visit.name;
   lobby.elements.room.value = fragment.get('room') ?? visit.room ?? '';
-  if (!globalThis.isSecureContext) note('Not https and not localhost: you can watch, listen and write, but not send sound or pictures.');
-  const dev = await isDev();
+  if (!globalThis.isSecureContext) note('Neither https nor localhost: you can watch, listen and write, but not send sound or pictures.');
+  const dev = !visit.token && await isDev();
   withToken(!dev);
   $('#other-way').hidden = !dev;
   if (visit.joined) await enter(visit);

@@ -88,7 +88,7 @@ export class Refused extends Error {} // trying again would not help
 
 const REFUSALS = { 400: 'The server does not take this', 401: 'The token was refused', 403: 'The token was refused', 404: 'There is no such room',
   429: 'Too many attempts, wait a moment' };
-const VP8_FIRST = (a, b) => /vp8/i.test(b.mimeType) - /vp8/i.test(a.mimeType);
+const VP8_FIRST = (a, b) => /VP8/.test(b.mimeType) - /VP8/.test(a.mimeType);
 
 const http = (server) => server.replace(/^ws/, 'http');
 const query = (token) => new URLSearchParams({
@@ -297,9 +297,9 @@ class Session {
 
 // ---- the room ---------------------------------------------------------------------------------------------------------------
 
-const REASONS = { CLIENT_INITIATED: 'You left', DUPLICATE_IDENTITY: 'Somebody joined under the same identity', SERVER_SHUTDOWN: 'The server is going down',
+const REASONS = { CLIENT_INITIATED: 'You left', DUPLICATE_IDENTITY: 'Somebody joined as the same identity', SERVER_SHUTDOWN: 'The server is going down',
   PARTICIPANT_REMOVED: 'You were removed from the room', ROOM_DELETED: 'The room was closed', ROOM_CLOSED: 'The room was closed',
-  JOIN_FAILURE: 'No media connection came about: is UDP or TCP to the server blocked?' };
+  JOIN_FAILURE: 'No media connection: is UDP or TCP to the server blocked?' };
 const RETRY_MS = [0, 500, 1000, 2000, 4000, 8000, 8000, 8000, 8000, 8000];
 const CHAT_TOPIC = 'lk-chat-topic'; // as other clients name it
 const CAMERA_LAYERS = [[4, 150], [2, 500], [1, 1700]].map(([scale, kbps], i) => ({

@@ -167,6 +167,7 @@ def run(options):
         f"{pictures['psnr_db']:.1f} dB, at worst {pictures['worst_psnr_db']:.1f} dB (at least {LIMITS['psnr_db']:.0f} dB)")
     where = f"; see {OUT.name}/" if OUT.parent == pathlib.Path.cwd() else ""
     say(("heard" if good else "NOT HEARD") + " and " + ("seen" if clear else "NOT SEEN") + where)
+    say("see it yourself: build/lkc serve --dev prints a link that joins a room in the browser")
     return 0 if good and clear else 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import peers
-from conftest import PICTURES
+from pages import PICTURES
 from stage import Partner
 from test_browser import loudness, recognise
 from test_serve import Serve
@@ -53,7 +53,7 @@ def assert_pictures(seen, of=PICTURES):
 
 def assert_says(says, levels):
     result = recognise(loudness(says), np.array(levels))
-    assert result["likeness"] >= 0.9, result
+    assert result["likeness"] >= 0.85, result
 
 
 def join(pages, name, address, who, room, microphone, camera):
