@@ -256,6 +256,12 @@ lk_track *api_track_new_remote(lk_room *room, uint64_t id, const lk_track_info *
 bool api_list_add(api_list *list, void *object);    /* counts it */
 bool api_list_remove(api_list *list, void *object); /* uncounts it */
 void api_list_clear(api_list *list);
+/* At most capacity of them, each for the application; returns how many there are. */
+size_t api_list_copy(const api_list *list, void **out, size_t capacity);
+/* Maps of counted objects. False: refused, and nothing changed. */
+bool api_map_put(lk_map *m, uint64_t id, void *object);
+void api_map_drop(lk_map *m, uint64_t id);
+void api_map_clear(lk_map *m); /* and frees it */
 /* Swaps the info of an object under its lock; takes info. NULL is ignored. */
 void api_set_participant_info(lk_participant *p, lk_participant_info *info);
 void api_set_publication_info(lk_publication *p, lk_publication_info *info);
@@ -266,6 +272,7 @@ const lk_publication_info *api_publication_info(const lk_publication *p);
 const lk_track_info *api_track_info(const lk_track *t);
 const lk_room_info *api_room_info(const lk_room *r);
 void api_set_room_info(lk_room *r, lk_room_info *info);
+bool api_room_is_connected(lk_room *room);
 
 const char *api_arena_text(lk_arena *arena, const char *text); /* NULL when refused */
 

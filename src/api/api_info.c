@@ -125,3 +125,39 @@ lk_track_info *api_track_info_new(const lk_track_info *from)
     i->name = put(&at, from->name);
     return i;
 }
+
+/* ---- infos of objects: swapped under the lock of the object --------------------------------------------------- */
+
+
+#define INFO_ACCESS(type, field_type, name)                        \
+    const field_type *api_##name##_info(const type *object)        \
+    {                                                              \
+        type *o = (type *)(uintptr_t)object;                       \
+        pthread_mutex_lock(&o->lock);                              \
+        const field_type *info = lk_info_ref(o->info);             \
+        pthread_mutex_unlock(&o->lock);                            \
+        return info;                                               \
+    }                                                              \
+    void api_set_##name##_info(type *o, field_type *info)          \
+    {                                                              \
+        if (!info)                                                 \
+            return;                                                \
+        pthread_mutex_lock(&o->lock);                              \
+        field_type *old = o->info;                                 \
+        o->info = info;                                            \
+        pthread_mutex_unlock(&o->lock);                            \
+        lk_info_unref(old);                                        \
+    }                                                              \
+    lk_err lk_##name##_get_info(const field_type **out, const type *object) \
+    {                                                              \
+        if (!out || !object)                                       \
+            return LK_ERR_INVALID;                                 \
+        if (api_check(object->o.rt) != LK_OK)                      \
+            return LK_ERR_FORKED;                                  \
+        *out = api_##name##_info(object);                          \
+        return LK_OK;                                              \
+    }
+INFO_ACCESS(lk_room, lk_room_info, room)
+INFO_ACCESS(lk_participant, lk_participant_info, participant)
+INFO_ACCESS(lk_publication, lk_publication_info, publication)
+INFO_ACCESS(lk_track, lk_track_info, track)

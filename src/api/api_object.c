@@ -88,12 +88,42 @@ bool api_list_remove(api_list *list, void *object)
     return false;
 }
 
+size_t api_list_copy(const api_list *list, void **out, size_t capacity)
+{
+    for (size_t i = 0; i < list->count && i < capacity; i++)
+        out[i] = api_user_ref(list->items[i]);
+    return list->count;
+}
+
 void api_list_clear(api_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
         api_unref(list->items[i]);
     api_release(list->items, list->cap * sizeof(void *));
     *list = (api_list){NULL, 0, 0};
+}
+
+bool api_map_put(lk_map *m, uint64_t id, void *object)
+{
+    void *old = lk_map_get(m, id);
+    if (old == object)
+        return true;
+    if (lk_map_put(m, id, object) != LK_OK)
+        return false;
+    api_ref(object);
+    api_unref(old);
+    return true;
+}
+
+void api_map_drop(lk_map *m, uint64_t id) { api_unref(lk_map_take(m, id)); }
+
+void api_map_clear(lk_map *m)
+{
+    uint64_t key;
+    void *value;
+    for (size_t at = 0; lk_map_next(m, &at, &key, &value);)
+        api_unref(value);
+    lk_map_deinit(m);
 }
 
 lk_error api_error(lk_err code, const char *text)
