@@ -3,9 +3,10 @@
  *
  * room.c           life, commands, the pump, effects        room_connect.c  attempts, join, end
  * room_event.c     events, infos, operations                room_people.c   participants, publications, updates
- * room_publish.c   our tracks                               room_media.c    peer connection, media both ways
+ * room_publish.c   our tracks                               room_media.c    media both ways
  * room_encoding.c  how much a picture is worth              room_data.c     data packets both ways
- * room_ice.c       STUN servers                           room_rejoin.c   coming back after the connection was lost
+ * room_ice.c       STUN servers                             room_rejoin.c   coming back after the connection was lost
+ * room_negotiation.c  peer connections, offers, answers, candidates
  */
 #pragma once
 #include "dtls/dtls.h"
@@ -416,7 +417,7 @@ bool lk_session_data_pump(lk_session *s);
 void lk_session_drop_outbox(lk_session *s);
 void lk_session_cancel_data(lk_session *s, const lk_session_op *op);
 
-/* ---- room_media.c ---------------------------------------------------------------------------------------- */
+/* ---- room_negotiation.c ---------------------------------------------------------------------------------------- */
 
 /* A new peer connection with the receive slots of a first offer, appended to offer. Of two: both, and no offer yet. */
 lk_err lk_session_pc_start(lk_session *s, lk_text *offer);
@@ -431,13 +432,18 @@ void lk_session_on_answer(lk_session *s, const Livekit__SessionDescription *answ
 void lk_session_on_offer(lk_session *s, const Livekit__SessionDescription *offer);
 void lk_session_on_trickle(lk_session *s, const Livekit__TrickleRequest *trickle);
 void lk_session_on_sections_wanted(lk_session *s, uint32_t audios, uint32_t videos);
-void lk_session_on_pc(lk_session *s, const lk_pc_event *ev, bool sub);
 /* The connection that brings what we subscribe to. */
 static inline lk_pc *lk_session_rx(const lk_session *s) { return s->dual ? s->sub : s->pc; }
 /* The connection a datagram to that address is for; NULL: none. */
 lk_pc *lk_session_pc_at(const lk_session *s, const lk_addr *local);
 void lk_session_use_addresses(lk_session *s);
+/* One of ours is to be told to the server. */
+void lk_session_on_candidate(lk_session *s, const char *text, bool sub);
 void lk_session_flush_candidates(lk_session *s);
+
+/* ---- room_media.c ---------------------------------------------------------------------------------------- */
+
+void lk_session_on_pc(lk_session *s, const lk_pc_event *ev, bool sub);
 void lk_session_media_tick(lk_session *s);
 lk_usec lk_session_media_deadline(const lk_session *s);
 bool lk_session_media_poll_job(lk_session *s, lk_job **job);
