@@ -2,7 +2,8 @@
 /* What a request may ask of the server before there is a participant: joins by query, joins by message, calls of RoomService. A
  * refusal says why and makes nothing, a validation tells what the join will be told, a token for one room changes nothing in another.
  *
- * First byte: grants of the token (1 own metadata, 2 admin of the room, 4 may make rooms, 8 names no room). Then steps: a kind, a length of
+ * First byte: the token (1 own metadata, 2 admin of the room, 4 may make rooms, 8 names no room, 16 may not join, 32 nobody or with 128 a
+ * name too long, 64 how a room is made or with 128 what is no JSON). Then steps: a kind, a length of
  * two bytes, the bytes. Kinds: 0 query, 1 query of /rtc/v1, 2 JoinRequest, 3 what stands for one in gzip, 4 method of RoomService and
  * its request, 5 time passes. */
 #include "fuzz_env.h"
@@ -112,6 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                             .secret = "a secret that is long enough for anybody", .limits = {.tracks = 4, .rooms = 4}};
     scene c = {.now = LK_SEC(1)};
     lk_sfu_refusal why;
+    static char long_name[LK_SFU_NAME_MAX + 2];
     c.token = (lk_token){.key = "key", .identity = "ann", .name = "", .metadata = "mine", .sha256 = "", .room_preset = "", .room_config = "", .has_video = true,
                          .video = {.room_join = true, .room = "other", .destination_room = ""}};
     FUZZ_REQUIRE(lk_sfu_new(&c.s, fuzz_env(), &config, c.now) == LK_OK);
@@ -130,6 +132,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     c.token.video.can_update_own_metadata = grants & 1 ? LK_TOKEN_YES : LK_TOKEN_NO;
     c.token.video.room_admin = grants & 2;
     c.token.video.room_create = grants & 4;
+    c.token.video.room_join = !(grants & 16);
+    memset(long_name, 'x', sizeof long_name - 1);
+    if (grants & 32)
+        c.token.identity = grants & 128 ? long_name : "";
+    if (grants & 64)
+        c.token.room_config = grants & 128 ? "{" : "{\"metadata\":\"m\",\"emptyTimeout\":5,\"departureTimeout\":3,\"maxParticipants\":1}";
     for (int steps = 0; steps < 32 && lk_rd_left(&r) >= 3; steps++) {
         uint8_t kind = lk_rd_u8(&r);
         size_t len = lk_rd_u16(&r), left = lk_rd_left(&r);
