@@ -188,9 +188,11 @@ class World:
         ip("netns", "exec", self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         hide = ["type nat hook postrouting priority 100", 'oifname "link0" masquerade']
         keep = ["type filter hook forward priority 0", 'iifname "link0" ct state new drop']
+        # What nobody asked for is dropped, as routers do; answered with an error it would take the port of the flow that is about to begin.
+        deaf = ["type filter hook input priority 0", 'iifname "link0" ct state new drop']
         shut = ["type filter hook input priority 0", 'iifname "lo" accept', "ct state established accept",
                 f"udp dport {STUN_PORT} accept", "meta l4proto udp drop"]
-        for namespace, name, rules in ((self.router, "hide", hide), (self.router, "keep", keep), (self.server, "shut", shut)):
+        for namespace, name, rules in ((self.router, "hide", hide), (self.router, "keep", keep), (self.router, "deaf", deaf), (self.server, "shut", shut)):
             lines = [f"table ip {name} {{", "chain c {", *rules, "}", "}", ""]
             subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input="\n".join(lines), check=True, text=True,
                            capture_output=True)
