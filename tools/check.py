@@ -109,7 +109,7 @@ def nightly(night):
         Step("a thousand calls", [PYTHON, "tests/ffi/endurance.py", "--cycles", "1000"], 60),
         Step("threads", ["tools/tsan.sh"], 40),
         Step("fuzz under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8", "--num-processes", "1",
-                                       "--suite", "fuzz", f"--test-args=--seed {night}"], 100),
+                                       "--suite", "fuzz", "--logbase", "fuzzlog", f"--test-args=--seed {night}"], 100),
         Step("simulator under sanitizers", ["env", *HALT, "build-asan/tests/sim/sim", "--first", first, "--seeds", "2"], 100),
         Step("analysers", ["tools/analyze.py"], 100),
         Step("simulator, a day of one call", [SIM, "--scenario", "long_call", "--seed", first, "--span", "86400000"], 100),
