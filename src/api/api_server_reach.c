@@ -254,6 +254,14 @@ struct api_ask {
 
 static bool is_asked_of(const struct api_interface *i) { return i->at.family == 4 && !lk_addr_is_loopback(&i->at); }
 
+static size_t missing(const api_reach *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->count; i++)
+        n += is_asked_of(&r->interfaces[i]) && !r->interfaces[i].outside.family;
+    return n;
+}
+
 static void ask_one(const api_ask *ask, size_t interface, size_t server)
 {
     api_hall *h = &ask->serve->halls[0];
@@ -353,14 +361,11 @@ void api_reach_answered(api_serve *s, lk_usec now, const lk_datagram *d)
         lk_addr_is_unspecified(&seen))
         return;
     char inside_text[LK_ADDR_TEXT_MAX], outside_text[LK_ADDR_TEXT_MAX];
-    size_t missing = 0;
     bool taken = is_taken(r, &seen);
     r->interfaces[interface].outside = taken ? r->interfaces[interface].at : seen;
     LK_LOG(s->env, LK_LOG_INFO, "server.external_ip", LK_S("interface", lk_addr_ip_text(&d->local, inside_text)),
            LK_S("outside", lk_addr_ip_text(&seen, outside_text)));
-    for (size_t i = 0; i < r->count; i++)
-        missing += is_asked_of(&r->interfaces[i]) && !r->interfaces[i].outside.family;
-    ask->until = missing ? LK_MIN(ask->until, now + ASK_MORE_USEC) : now;
+    ask->until = missing(r) ? LK_MIN(ask->until, now + ASK_MORE_USEC) : now;
     ask_arm(ask, now); /* what ends does so in the next turn: this is called for each datagram of a batch */
 }
 
@@ -399,6 +404,8 @@ lk_err api_reach_ask(api_serve *s, lk_usec now, void (*done)(void *ctx, lk_usec 
     for (size_t i = 0; i < count; i++)
         if (begin(ask, o->stun_server_count ? server->stun_servers[i] : public_servers[i]) != LK_OK)
             ask->servers[i].lookup = NULL;
+    if (missing(&s->halls[0].reach) == 0)
+        ask->until = now; /* no interface to ask about */
     ask_arm(ask, now);
     return LK_OK;
 }
