@@ -8,6 +8,7 @@ data packet. Packets of the topic "ask" are sent back to their sender with the t
 """
 import asyncio
 import hashlib
+import json
 import pathlib
 import sys
 import time
@@ -121,11 +122,12 @@ class Partner(participant.Participant):
             self.frames[sid].update(frames=[], unreadable=0)
 
     async def order_draw(self, text):
-        rate, _, simulcast = text.partition(" ")
+        rate, _, how = text.partition(" ")
+        how = json.loads(how) if how.startswith("{") else {"simulcast": how == "simulcast"}
         source = rtc.VideoSource(WIDTH, HEIGHT)
         track = rtc.LocalVideoTrack.create_video_track("picture", source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, video_codec=rtc.VideoCodec.VP8,
-                                          simulcast=simulcast == "simulcast")
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=how.get("simulcast", False),
+                                          video_codec=getattr(rtc.VideoCodec, how.get("videoCodec", "vp8").upper()))
         options.video_encoding.max_framerate = float(rate)
         options.video_encoding.max_bitrate = 1_000_000
         publication = await self.room.local_participant.publish_track(track, options)
