@@ -31,6 +31,7 @@
 #define LOSS_JUDGE_MIN 20 /* packets */
 #define LOSS_PROVED_USEC LK_SEC(20) /* how long loss is believed to be congestion once it was seen to be */
 #define LOSS_PROVE_MIN 50
+#define SILENCE_REPORTS_USEC LK_SEC(3) /* receiver reports alone come up to 1.5 s apart [RFC3550 s6.3] */
 #define SILENCE_USEC LK_SEC(1)
 #define REMB_USEC LK_SEC(10)
 #define PASSED_MAX LK_MSEC(500)
@@ -234,7 +235,7 @@ void lk_estimator_sent(lk_estimator *e, lk_usec now, size_t bytes)
 {
     lk_rate_meter_add(&e->sent, now, bytes);
     if (e->silent_at == LK_NEVER && e->target_bps > e->min_bps)
-        e->silent_at = now + SILENCE_USEC + 3 * round_trip(e);
+        e->silent_at = now + (e->feedback_at == LK_NEVER ? SILENCE_REPORTS_USEC : SILENCE_USEC) + 3 * round_trip(e);
 }
 
 void lk_estimator_feedback(lk_estimator *e, lk_usec now, const lk_twcc_result *results, size_t count)
@@ -290,6 +291,7 @@ void lk_estimator_remb(lk_estimator *e, lk_usec now, uint64_t bps)
 {
     e->remb_bps = LK_CLAMP(bps, LIMIT_LOW_BPS, LIMIT_HIGH_BPS);
     e->remb_at = now;
+    e->silent_at = LK_NEVER; /* it is there */
 }
 
 void lk_estimator_set_demand(lk_estimator *e, lk_usec now, uint64_t bps)

@@ -58,7 +58,7 @@ typedef struct lk_estimator {
 } lk_estimator;
 
 void lk_estimator_init(lk_estimator *e, const lk_env *env, const lk_estimator_config *config, lk_usec now);
-/* A packet with a transport-wide number leaves; bytes as given to lk_twcc_history_send. */
+/* A packet leaves whose loss or delay the peer will tell of; bytes as given to lk_twcc_history_send where it has a number. */
 void lk_estimator_sent(lk_estimator *e, lk_usec now, size_t bytes);
 /* What one feedback packet told, in the order of sending; results as lk_twcc_history_feedback gives them. */
 void lk_estimator_feedback(lk_estimator *e, lk_usec now, const lk_twcc_result *results, size_t count);
@@ -71,7 +71,8 @@ void lk_estimator_set_demand(lk_estimator *e, lk_usec now, uint64_t bps);
 /* A sender that does not follow the target (it forwards what others encode) says what it is about to send: more than that was
  * never tried, so the target has to start from there. Both ways. */
 void lk_estimator_assume(lk_estimator *e, uint64_t bps);
-/* Silence of the peer: the target halves every second in which packets leave and nothing is heard. */
+/* Silence of the peer: the target halves every second in which packets leave and nothing is heard (where transport feedback never
+ * came, reports are waited for: after 3 s). */
 void lk_estimator_tick(lk_estimator *e, lk_usec now);
 lk_usec lk_estimator_deadline(const lk_estimator *e); /* LK_NEVER when nothing waits for feedback */
 uint64_t lk_estimator_target_bps(const lk_estimator *e);

@@ -374,8 +374,8 @@ static lk_bytes payload_of(const lk_down *d, const lk_cached *c)
 
 static uint32_t extension_value(lk_down *d, lk_usec now, size_t bytes)
 {
+    lk_estimator_sent(&d->peer->estimator, now, bytes);
     if (d->twcc_id) {
-        lk_estimator_sent(&d->peer->estimator, now, bytes);
         lk_probe_sent(&d->peer->probe, now, bytes);
         return lk_twcc_history_send(&d->peer->sent, now, bytes);
     }

@@ -119,10 +119,13 @@ static uint64_t with_room(uint64_t bps) { return bps + bps * 2 / 5; } /* the est
 static uint64_t with_margin(uint64_t bps) { return bps + bps / 5; }
 static uint64_t without_margin(uint64_t bps) { return bps - bps / 11; }
 
+/* The meter stands still while everything is paused. */
+static uint64_t sending_bps(const lk_peer *p) { return expected_bps(p) ? lk_rate_meter_bps(&p->estimator.sent) : 0; }
+
 static bool congested(const lk_peer *p, lk_usec now)
 {
     const lk_estimator *e = &p->estimator;
-    uint64_t target = lk_estimator_target_bps(e), sending = lk_rate_meter_bps(&e->sent);
+    uint64_t target = lk_estimator_target_bps(e), sending = sending_bps(p);
     bool bounded = e->capacity_bps > 0 || e->remb_bps > 0;
     bool known = p->limit_bps && target > p->limit_bps - p->limit_bps / 8; /* what follows of it is on its way */
     return p->has_feedback && bounded && !known && now >= p->quiet_until && target < sending - sending / 8;
@@ -221,7 +224,7 @@ void lk_peer_estimated(lk_peer *p, lk_usec now)
 void lk_peer_allocate(lk_peer *p, lk_usec now)
 {
     lk_estimator *e = &p->estimator;
-    uint64_t target = lk_estimator_target_bps(e), sending = lk_rate_meter_bps(&e->sent), expected = expected_bps(p);
+    uint64_t target = lk_estimator_target_bps(e), sending = sending_bps(p), expected = expected_bps(p);
     bool any = false;
     LK_LIST_EACH(&p->downs, at) any |= is_shared(LK_CONTAINER(at, lk_down, link));
     p->allocate_at = any ? now + ALLOCATE_USEC : LK_NEVER;

@@ -577,6 +577,89 @@ LK_TEST(tracks_share_a_narrow_way_in_turn_and_by_priority)
     show_end(w, &s);
 }
 
+/* A subscriber that knows no transport-wide feedback: it measures by send times and says what it can get. */
+static void by_send_time(lk_text *sdp)
+{
+    static char text[1u << 16];
+    size_t len = 0;
+    lk_str rest = {sdp->p, sdp->len}, uri = lk_str_of(" http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r");
+    while (rest.len && len + 512 < sizeof text) {
+        lk_str line = lk_str_cut(&rest, '\n'), name = line;
+        lk_str id = lk_str_cut(&name, ' ');
+        if (lk_str_starts(line, "a=rtcp-fb:") && lk_str_eq(name, "transport-cc\r"))
+            continue;
+        bool extension = lk_str_starts(line, "a=extmap:") && lk_str_starts(name, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc");
+        if (extension)
+            line = id;
+        memcpy(text + len, line.p, line.len);
+        len += line.len;
+        if (extension) {
+            memcpy(text + len, uri.p, uri.len);
+            len += uri.len;
+        }
+        text[len++] = '\n';
+    }
+    lk_text_clear(sdp);
+    lk_text_put(sdp, text, len);
+}
+
+static void world_remb(world *w, size_t i, uint64_t bps)
+{
+    uint8_t packet[200];
+    uint32_t ssrc = 0;
+    lk_wr at = lk_wr_of(packet, sizeof packet);
+    lk_rtcp_write_rr(&at, 5, NULL, 0);
+    lk_rtcp_write_remb(&at, 5, bps, &ssrc, 1);
+    size_t total = at.len;
+    if (CHECK_OK(lk_srtp_protect_rtcp(&w->client[i].pc->transport.srtp_tx, packet, &total, sizeof packet)))
+        world_put(w, (int)i, -1, packet, total);
+    world_drain(w);
+}
+
+LK_TEST(without_transport_feedback_the_client_s_own_word_bounds_and_pauses_what_it_gets)
+{
+    world *w = &town;
+    lk_down *down = NULL;
+    uint32_t up = 0, slot = 0;
+    world_stream s[3] = {{.ssrc = 11, .tag = 1, .rid = "q", .bytes = 220},
+                         {.ssrc = 22, .tag = 2, .rid = "h", .bytes = 470},
+                         {.ssrc = 33, .tag = 3, .rid = "f", .bytes = 1050}};
+    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
+        world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
+        world_offer(w, 1, by_send_time) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_s", &down) &&
+        world_offer(w, 1, by_send_time)) {
+        static const uint64_t rates[] = {0, 190000, 20000, 5000000}; /* 0: it says nothing */
+        unsigned on[LK_LEN(rates)][4] = {{0}}, rest[LK_LEN(rates)] = {0};
+        uint64_t asked = 0;
+        lk_hub_stats t;
+        CHECK(strstr(w->answer.p ? w->answer.p : "", "transport-wide-cc") == NULL);
+        lk_down_allow_pause(down, true);
+        for (size_t phase = 0; phase < LK_LEN(rates); phase++) {
+            for (int i = 0; i < (lk_test_oom() ? 4 : 450); i++) { /* 15 s */
+                lk_hub_get_stats(w->hub, &t);
+                for (int k = 0; k < 3; k++)
+                    world_show_layer(w, 0, "0", &s[k], i == 0 || t.plis_sent != asked);
+                asked = t.plis_sent;
+                if (rates[phase] && i % 30 == 0)
+                    world_remb(w, 1, rates[phase]);
+                world_run(w, LK_MSEC(33));
+                int flows = lk_down_quality(down);
+                on[phase][LK_CLAMP(flows, 0, 2)] += flows >= 0;
+                rest[phase] += flows < 0;
+            }
+        }
+        if (!lk_test_oom()) {
+            CHECK(on[0][2] > 420 && rest[0] == 0);
+            CHECK(on[1][0] + on[1][1] > 350 && rest[1] == 0);
+            CHECK(rest[2] > 350); /* tried again now and then */
+            CHECK(on[3][2] > 150);
+            CHECK(w->down_states >= 3 && w->client[1].ts_back == 0 && w->client[1].gaps == 0);
+        }
+    }
+    lk_down_free(down);
+    world_close(w);
+}
+
 /* A subscriber that does not take redundancy. */
 static void without_red(lk_text *sdp)
 {
