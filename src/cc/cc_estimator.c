@@ -31,7 +31,7 @@
 #define LOSS_JUDGE_MIN 20 /* packets */
 #define LOSS_PROVED_USEC LK_SEC(20) /* how long loss is believed to be congestion once it was seen to be */
 #define LOSS_PROVE_MIN 50
-#define SILENCE_REPORTS_USEC LK_SEC(3) /* receiver reports alone come up to 1.5 s apart [RFC3550 s6.3] */
+#define SILENCE_REPORTS_USEC LK_SEC(3) /* receiver reports alone come up to 1.5 s apart */
 #define SILENCE_USEC LK_SEC(1)
 #define REMB_USEC LK_SEC(10)
 #define PASSED_MAX LK_MSEC(500)

@@ -180,6 +180,7 @@ static void send_more(lk_peer *p, lk_usec now)
         p->confirm_bps = 0;
         return;
     }
+    p->estimator.remb_bps = 0; /* said of what came before: of a pause nothing can be said */
     try_limit(p, now, 0);
     lk_estimator_assume(&p->estimator, with_room(p->expected_bps));
 }

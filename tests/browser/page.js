@@ -30,7 +30,7 @@ const REPORTED = [
   'ParticipantConnected', 'ParticipantDisconnected', 'TrackPublished', 'TrackUnpublished', 'TrackMuted', 'TrackUnmuted',
   'LocalTrackPublished', 'LocalTrackUnpublished', 'ActiveSpeakersChanged', 'ConnectionStateChanged', 'Disconnected',
   'Reconnecting', 'Reconnected', 'ParticipantMetadataChanged', 'ParticipantNameChanged', 'ParticipantAttributesChanged',
-  'ParticipantPermissionsChanged', 'TrackSubscriptionFailed', 'MediaDevicesError',
+  'ParticipantPermissionsChanged', 'TrackSubscriptionFailed', 'TrackStreamStateChanged', 'MediaDevicesError',
 ];
 const snake = (name) => name.replace(/(?!^)([A-Z])/g, '_$1').toLowerCase();
 
@@ -176,7 +176,7 @@ const orders = {
   // join URL TOKEN [OPTIONS]: of the room; a "passphrase" among them encrypts what is published from end to end.
   async join(text) {
     const [url, token, options] = text.split(' ');
-    const { passphrase, ...rest } = JSON.parse(options ?? '{}');
+    const { passphrase, connect, ...rest } = JSON.parse(options ?? '{}');
     if (passphrase) {
       const keyProvider = new LivekitClient.ExternalE2EEKeyProvider();
       await keyProvider.setKey(passphrase);
@@ -192,9 +192,35 @@ const orders = {
     room.on(RoomEvent.TrackUnsubscribed, onUnsubscribed);
     room.on(RoomEvent.DataReceived, onData);
     const began = performance.now();
-    await room.connect(url, token);
+    await room.connect(url, token, connect);
     const me = room.localParticipant;
     tell('connected', { seconds: (performance.now() - began) / 1000, identity: me.identity, sid: me.sid, room: room.name });
+  },
+
+  // The connections to come know no transport-wide feedback, as old clients: they measure by send times and answer REMB.
+  without_feedback() {
+    for (const name of ['createOffer', 'createAnswer']) {
+      const make = RTCPeerConnection.prototype[name];
+      RTCPeerConnection.prototype[name] = async function made(...args) {
+        const { type, sdp } = await make.apply(this, args);
+        const kept = sdp.split('\r\n').filter((line) => !/transport-wide-cc|^a=rtcp-fb:\d+ transport-cc/.test(line));
+        return { type, sdp: kept.join('\r\n') };
+      };
+    }
+  },
+
+  // through PORT: media of the connections to come goes there, whatever the server calls its address; none over TCP.
+  through(port) {
+    const moved = (text) => text.replace(/ udp (\d+) \S+ \d+ typ host/gi, ` udp $1 127.0.0.1 ${port} typ host`);
+    const { setRemoteDescription, addIceCandidate } = RTCPeerConnection.prototype;
+    RTCPeerConnection.prototype.setRemoteDescription = function set({ type, sdp }) {
+      const kept = sdp.split('\r\n').filter((line) => !/^a=candidate.* tcp /i.test(line)).map(moved);
+      return setRemoteDescription.call(this, { type, sdp: kept.join('\r\n') });
+    };
+    RTCPeerConnection.prototype.addIceCandidate = async function add(one) {
+      if (/ tcp /i.test(one.candidate)) return undefined;
+      return addIceCandidate.call(this, { ...JSON.parse(JSON.stringify(one)), candidate: moved(one.candidate) });
+    };
   },
 
   async leave() {
@@ -320,7 +346,8 @@ const orders = {
     const stream = stats.find((s) => s.type === 'inbound-rtp');
     tell('received', {
       sid, mime: stats.find((s) => s.id === stream?.codecId)?.mimeType ?? null, frames: stream?.framesDecoded ?? 0,
-      keys: stream?.keyFramesDecoded ?? 0,
+      keys: stream?.keyFramesDecoded ?? 0, width: stream?.frameWidth ?? 0,
+      extensions: publication.track.receiver.getParameters().headerExtensions.map((e) => e.uri),
     });
   },
 

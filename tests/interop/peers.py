@@ -102,6 +102,7 @@ class Server:
         path = pathlib.Path(self.dir.name) / "server.yaml"
         path.write_text(json.dumps(config))  # JSON is YAML
         self.log_path = pathlib.Path(self.dir.name) / "server.log"
+        self.udp_port = settings["udp_port"]
         prefix = ["ip", "netns", "exec", netns] if netns else []
         command = [os.environ.get("LK_INTEROP_LKC", str(OUR_SERVER)), "serve"] if self.ours else [str(SERVER)]
         self.netns, self.command = netns, [*prefix, *command, "--config", str(path)]
