@@ -76,7 +76,9 @@ static void show_all(lk_sfu_track *t)
 {
     LK_LIST_EACH(&t->subs, it) {
         lk_sfu_sub *sub = LK_CONTAINER(it, lk_sfu_sub, of_track);
-        if (sub->down && sub->bound && !lk_sfu_sub_bound(sub))
+        if (!sub->down)
+            lk_sfu_sub_settle(sub);
+        else if (sub->bound && !lk_sfu_sub_bound(sub))
             lk_sfu_down_refused(sub);
     }
 }
@@ -91,11 +93,8 @@ static bool regresses(const lk_sfu_track *t)
     }
 }
 
-void lk_sfu_coding_live(lk_sfu_track *t, lk_sfu_coding *c)
+void lk_sfu_coding_live(lk_sfu_track *t)
 {
-    if (c->live)
-        return;
-    c->live = true;
     if (t->coding_count > 1 && t->codings[1].live && !t->regressed)
         t->regressed = regresses(t);
     show_all(t);

@@ -387,7 +387,7 @@ bool lk_sfu_may_publish(const lk_sfu_person *p, int source);
 lk_sfu_coding *lk_sfu_coding_of(lk_sfu_track *t, const lk_up *up); /* NULL: none */
 size_t lk_sfu_coding_at(const lk_sfu_track *t, const lk_sfu_coding *c);
 lk_up *lk_sfu_track_up(const lk_sfu_track *t); /* the one a new subscription begins with; NULL: none is sent */
-void lk_sfu_coding_live(lk_sfu_track *t, lk_sfu_coding *c);
+void lk_sfu_coding_live(lk_sfu_track *t); /* one more is */
 void lk_sfu_coding_ended(lk_sfu_track *t, lk_sfu_coding *c); /* frees its up; others of the track are there */
 /* Bound: picks the coding that fits. False: there is none, nobody will ever see anything there. */
 bool lk_sfu_sub_bound(lk_sfu_sub *sub);

@@ -446,9 +446,12 @@ static void sort_layers(Livekit__SimulcastCodecInfo *i)
 
 static void go_live(lk_sfu_track *t, lk_sfu_coding *c)
 {
+    bool first = !c->live;
     fill_coding(t, c);
+    c->live = true;
     publish(t);
-    lk_sfu_coding_live(t, c);
+    if (first)
+        lk_sfu_coding_live(t);
 }
 
 static void bind_up(lk_sfu_track *t, lk_sfu_coding *c, lk_up *up)

@@ -1203,6 +1203,28 @@ LK_TEST(who_keeps_a_track_in_its_codec_is_given_it_anew)
     world_free(&w);
 }
 
+LK_TEST(a_track_whose_first_codec_never_comes_is_seen_in_the_second)
+{
+    WORLD(w);
+    two_codecs two;
+    if (two_codecs_meet(&w, &two, LIVEKIT__BACKUP_CODEC_POLICY__SIMULCAST)) {
+        send_backup(&w, &two);
+        offer(&w, two.a, "m=application\nv:cam8 -cam");
+        CHECK(down_of(&w, "carl")->up == two.vp8 && down_of(&w, "bob")->up == two.vp8);
+        uint32_t d = enter(&w, "dave");
+        run(&w, LK_MSEC(200));
+        offer(&w, d, "m=application\nra rv");
+        CHECK(down_of(&w, "dave")->up == two.vp8);
+        offer(&w, two.a, "m=application\nv:cam8 v:cam"); /* it comes back */
+        two.vp9 = fake_up(person(&w, "ann")->publisher, "cam");
+        two.vp9->mime = "video/VP9";
+        fake_live(two.vp9);
+        lk_sfu_tick(w.s, w.now);
+        CHECK(down_of(&w, "carl")->up == two.vp9 && down_of(&w, "bob")->up == two.vp8);
+    }
+    world_free(&w);
+}
+
 LK_TEST(only_codecs_that_were_announced_are_added_and_once)
 {
     WORLD(w);
