@@ -51,9 +51,14 @@ def assert_pictures(seen, of=PICTURES):
     assert (steps < of // 2).all() and len(set(numbers)) >= SEEN // 3, seen
 
 
-def assert_says(says, levels):
-    result = recognise(loudness(says), np.array(levels))
-    assert result["likeness"] >= 0.85, result
+def assert_says(says, listen):
+    """The words are recognised, in the first five seconds listened to or, on a busy machine, in some of the next."""
+    results = []
+    while len(results) < 4:
+        results.append(recognise(loudness(says), np.array(listen())))
+        if results[-1]["likeness"] >= 0.85:
+            return
+    raise AssertionError(results)
 
 
 def join(pages, name, address, who, room, microphone, camera):
@@ -75,7 +80,7 @@ def test_two_pages_see_hear_and_write_to_each_other(pages, dev, room, says):
     pages("a", "until", is_muted("Guest"))
     assert_pictures(pages("b", "get", f"see('Ann', {SEEN})"))
     pages("b", "until", "[...room.people.values()].some((each) => each !== room.me && each.media.size === 2)")
-    assert_says(says, pages("b", "get", "hear('Ann', 5.1)"))
+    assert_says(says, lambda: pages("b", "get", "hear('Ann', 5.1)"))
     # a is muted, b speaks and shows
     pages("a", "click", "[data-do=mic]")
     pages("b", "until", is_muted("Ann"))
@@ -85,7 +90,7 @@ def test_two_pages_see_hear_and_write_to_each_other(pages, dev, room, says):
     pages("a", "until", shows("Guest"))
     assert_pictures(pages("a", "get", f"see('Guest', {SEEN})"))
     pages("a", "until", "[...room.people.values()].some((each) => each !== room.me && each.media.size === 2)")
-    assert_says(says, pages("a", "get", "hear('Guest', 5.1)"))
+    assert_says(says, lambda: pages("a", "get", "hear('Guest', 5.1)"))
     assert max(pages("b", "get", "hear('Ann', 0.5)")) < 15  # and nothing of who is muted
     # a camera that is switched off is a face again
     pages("a", "click", "[data-do=camera]")
@@ -135,9 +140,14 @@ def test_the_page_and_python_on_either_server(pages, server, room, says):
         assert partner.wait("participant_connected")["args"][0]["identity"] == "page"
         pages("a", "click", "[data-do=mic]")
         sound = partner.wait("first_sound")["sid"]
+
+        def listen():
+            partner.ask(f"hear {sound} forget", "hear")
+            peers.wait_for(lambda: len(partner.ask(f"hear {sound}", "hear")["levels"]) >= 5.1 * 50, 30, "enough to be heard")
+            return partner.ask(f"hear {sound}", "hear")["levels"]
+        assert_says(says, listen)
         pages("a", "click", "[data-do=camera]")
         picture = partner.wait("first_picture")["sid"]
-        partner.ask(f"hear {sound} forget", "hear")
         partner.say("draw 20")
         pages("a", "until", shows("partner"))
         assert_pictures(pages("a", "get", f"see('partner', {SEEN})"), of=4096)
@@ -147,8 +157,7 @@ def test_the_page_and_python_on_either_server(pages, server, room, says):
         pages("a", "press", "Enter")
         assert partner.wait("data")["topic"] == "lk-chat-topic"
         assert pages("a", "get", "document.querySelectorAll('#talk li').length") == 1
-        peers.wait_for(lambda: len(partner.ask(f"hear {sound}", "hear")["levels"]) >= 5.1 * 50, 30, "enough to be heard")
-        assert_says(says, partner.ask(f"hear {sound}", "hear")["levels"])
+        peers.wait_for(lambda: len(partner.ask(f"see {picture}", "see")["frames"]) >= SEEN, 30, "enough to be seen")
         seen = partner.ask(f"see {picture}", "see")["frames"]
         assert_pictures({"numbers": [number for _, number in seen[-SEEN:]]})
         partner.finish()
