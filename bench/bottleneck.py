@@ -112,14 +112,25 @@ class Watch(threading.Thread):
         return max((r for r in self.rows if r[0] <= when), key=lambda r: r[0], default=self.rows[0])[1]
 
     def grown(self, name, first, last):
-        return self.at(last).get(name, 0) - self.at(first).get(name, 0)
+        return self.at(last)[name] - self.at(first)[name]
+
+    def longest_still(self, first, last):
+        """The longest time without a newly decoded picture, as far as looking five times a second tells."""
+        longest, since, count = 0.0, first, None
+        for at, row in self.rows:
+            if not first <= at < last:
+                continue
+            if row["frames_decoded"] != count:
+                since, count = at, row["frames_decoded"]
+            longest = max(longest, at - since)
+        return longest
 
     def width(self):
         return self.rows[-1][1].get("frame_width", 0) if self.rows else 0
 
 
 def run(ours, rates, hold, verbose=False, back_max=60):
-    with link() as (shape, dropped), peers.Server(address=ADDRESS, netns=HERE, ours=ours, log_level="debug" if verbose else "warn") as server, \
+    with link() as (shape, dropped), peers.Server(address=ADDRESS, netns=HERE, ours=ours, log_level="debug" if verbose else "info") as server, \
             peers.Program("watch", "stock", server.url, peers.token("alice", "narrow"), netns=HERE) as alice, \
             peers.Program("watch", "stock", server.url, peers.token("bob", "narrow"), netns=THERE, picture="/dev/null") as bob:
         alice.wait("connected")
@@ -161,12 +172,12 @@ def run(ours, rates, hold, verbose=False, back_max=60):
                 "round trip when narrow, mean ms": statistics.mean(ping.within(steady, widened)),
                 "round trip when narrow, worst ms": max(ping.within(steady, widened)),
                 "packets dropped when narrow": lost_narrow,
-                "frozen at the step, s": watch.grown("total_freezes_duration", before, steady),
-                "frozen when narrow, s": watch.grown("total_freezes_duration", steady, widened),
+                "no new picture at the step, s": watch.longest_still(start, steady),
+                "no new picture when narrow, s": watch.longest_still(steady, widened),
                 "pictures a second when narrow": watch.grown("frames_decoded", steady, widened) / (widened - steady),
-                "width when narrow": watch.at(widened - 1).get("frame_width", 0),
+                "width when narrow": watch.at(widened - 1)["frame_width"],
                 "until the high layer is back, s": (back or end) - widened,
-                "frozen when wide again, s": watch.grown("total_freezes_duration", widened, end),
+                "no new picture when wide again, s": watch.longest_still(widened, end),
                 "retransmitted kB": watch.grown("retransmitted_bytes_received", before, end) / 1000}
 
 

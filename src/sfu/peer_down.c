@@ -6,6 +6,7 @@
 #define AGAIN_MIN_USEC LK_MSEC(10) /* between two resends of one packet, where no round trip is known */
 #define SKEW_MAX_USEC LK_MSEC(400) /* layers whose clocks seem further apart are joined by the time that passed */
 #define TID_ALL 7
+#define QUEUE_LONG_USEC LK_MSEC(150)
 #define VIDEO_FRAME_TICKS 3000
 #define AUDIO_FRAME_TICKS 960
 
@@ -436,8 +437,11 @@ static bool passes(lk_down *d, const lk_cached *c, bool late)
     if (late)
         return true;
     uint8_t most = d->max_tid;
-    if (d->layer > d->limit) /* too much, until the key frame of a lower layer comes: the base alone is about the half */
-        most = d->tid = 0;
+    if (d->layer > d->limit) { /* too much, until the key frame of a lower layer comes */
+        if (d->peer->estimator.queue_usec > QUEUE_LONG_USEC)
+            return false; /* which would wait behind it, or be lost with it */
+        most = d->tid = 0; /* the base alone is about the half */
+    }
     if (p->tid <= d->tid && p->tid <= most)
         return true;
     if (p->tid > most || !(p->layer_sync || p->key))

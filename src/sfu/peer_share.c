@@ -14,6 +14,7 @@
 #define TRY_MAX_USEC LK_SEC(60)
 #define TRIAL_USEC LK_SEC(8) /* congestion within it is blamed on having sent more */
 #define QUIET_USEC LK_MSEC(700)
+#define QUEUE_LONG_USEC LK_MSEC(60)
 #define CONFIRM_USEC LK_SEC(1) /* the queue of the probe before drains */
 
 static bool is_shared(const lk_down *d) { return d->up && d->bound && !d->settings.disabled && d->up->kind == LK_MEDIA_KIND_VIDEO; }
@@ -174,7 +175,10 @@ static void send_more(lk_peer *p, lk_usec now)
     uint64_t wanted = wanted_bps(p), expected = expected_bps(p);
     if (wanted <= expected + expected / 16)
         return;
-    if (who_pads(p) && p->estimator.feedback_at != LK_NEVER) {
+    const lk_estimator *e = &p->estimator;
+    if (e->feedback_at != LK_NEVER && now - e->feedback_at < ALLOCATE_USEC && e->queue_usec > QUEUE_LONG_USEC)
+        return; /* what was too much has not drained yet */
+    if (who_pads(p) && e->feedback_at != LK_NEVER) {
         p->before_probe_bps = lk_estimator_target_bps(&p->estimator);
         lk_probe_start(&p->probe, now, &p->estimator, expected, p->confirm_bps ? p->confirm_bps : with_margin(wanted));
         p->confirm_bps = 0;
