@@ -69,6 +69,7 @@ struct sim_peer {
     lk_audio_receiver *receiver;
     uint64_t frames_heard;
     double energy_heard, energy_said;
+    void (*on_heard)(sim_peer *p, const int16_t *samples, size_t count); /* of a scenario; may be NULL */
 };
 
 struct sim_world {
@@ -86,6 +87,8 @@ struct sim_world {
     lk_frame_pool *pool;
     lk_usec next_frame; /* when the speakers say the next 10 ms; LK_NEVER: nobody speaks */
     uint64_t said;
+    const int16_t *speech; /* said over and over; NULL: a voice is made up */
+    size_t speech_len;
     uint64_t hash;
     char why[160]; /* first failure; empty: none */
     uint64_t seed;
@@ -101,6 +104,7 @@ typedef struct sim_pair_options {
     bool ipv6, server_lite, both_controlling, client_behind_nat, server_walled;
     bool audio; /* both ways */
     bool no_red; /* the server side does not ask for redundancy */
+    bool no_nack; /* the server side does not send sound again, as the real one where it has redundancy */
     bool video;  /* peer 0 has a section for pictures */
     bool data;   /* peer 0 opens "_reliable" and "_lossy" */
 } sim_pair_options;

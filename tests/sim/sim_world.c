@@ -196,6 +196,8 @@ static void take_media(sim_peer *p)
             p->frames_heard++;
             for (uint32_t i = 0; i < frame->samples; i++)
                 p->energy_heard += (double)frame->data[i] * frame->data[i];
+            if (p->on_heard)
+                p->on_heard(p, frame->data, frame->samples);
             lk_frame_unref(frame);
         }
     }
@@ -250,7 +252,7 @@ static void speak(sim_world *w)
     if (lk_frame_new(&f, w->pool, RATE, 1, RATE / 100) != LK_OK)
         return;
     for (uint32_t i = 0; i < f->samples; i++)
-        f->data[i] = voice(w->said++);
+        f->data[i] = w->speech ? w->speech[w->said++ % w->speech_len] : voice(w->said++);
     for (int i = 0; i < 2; i++) {
         sim_peer *p = &w->peers[i];
         if (!p->sender)
@@ -358,6 +360,14 @@ static bool add_channels(sim_peer *p)
            lk_pc_add_channel(p->pc, &(lk_pc_channel){.label = "_lossy", .unordered = true, .limit_retransmits = true}, &channel) == LK_OK;
 }
 
+/* Takes what one of the two says of resending sound out of a description. */
+static void forget_nack(lk_text *sdp)
+{
+    static const char line[] = "a=rtcp-fb:111 nack\r\n";
+    for (char *at; sdp->len && (at = strstr(sdp->p, line)) != NULL; sdp->len -= sizeof line - 1)
+        memmove(at, at + sizeof line - 1, strlen(at + sizeof line - 1) + 1);
+}
+
 static bool negotiate(sim_world *w, const sim_pair_options *o)
 {
     const lk_pc_section slot = {.kind = LK_MEDIA_KIND_AUDIO, .direction = LK_PC_RECVONLY, .stream = "", .track = ""};
@@ -371,8 +381,10 @@ static bool negotiate(sim_world *w, const sim_pair_options *o)
     lk_text_init(&answer, w->env, 65536);
     bool ok = lk_pc_add_section(a->pc, &slot, &a->receive_section) == LK_OK && lk_pc_add_section(a->pc, &up, &a->send_section) == LK_OK &&
               lk_pc_add_section(b->pc, &down, &b->send_section) == LK_OK && (!o->video || lk_pc_add_section(a->pc, &picture, &a->video_section) == LK_OK) &&
-              (!o->data || add_channels(a)) && lk_pc_create_offer(a->pc, w->now, &offer) == LK_OK &&
-              lk_pc_accept_offer(b->pc, w->now, offer.p, offer.len, &answer, &why) == LK_OK &&
+              (!o->data || add_channels(a)) && lk_pc_create_offer(a->pc, w->now, &offer) == LK_OK;
+    if (ok && o->no_nack)
+        forget_nack(&offer);
+    ok = ok && lk_pc_accept_offer(b->pc, w->now, offer.p, offer.len, &answer, &why) == LK_OK &&
               lk_pc_set_answer(a->pc, w->now, answer.p, answer.len, &why) == LK_OK &&
               lk_pc_add_local_address(a->pc, w->now, &a->address) == LK_OK && lk_pc_add_local_address(b->pc, w->now, &b->address) == LK_OK;
     b->receive_section = a->send_section;
