@@ -10,11 +10,18 @@
 #define FORGET 0.99f      /* per unit: a change shows after some packets, its last trace is gone after 5 s */
 #define QUANTILE 0.95f
 #define TAIL 0.99f
+#define SLOWEST 0.998f
 #define MARGIN_USEC 8000      /* above the quantile: playout looks every 10 ms */
 #define TAIL_EXTRA_USEC 12000 /* the tail may raise the target this far above the quantile, never more */
-/* When more than this part of the sound comes inside of later packets, it is waited for. */
-#define REPAIR_PART 0.008f
-#define REPAIR_EXTRA_USEC 40000
+/* What is missing and comes inside of later packets is waited for, but for so much of it within what is remembered (10 s). A
+ * packet more in hand costs 20 ms, and going up and down with each loss would cost stretches: so it is remembered for longer
+ * than arrivals, and forgotten when there was none for a while. */
+#define REPAIR_LEFT_UNITS 1.5f
+#define REPAIR_FORGET 0.998f
+#define REPAIR_CALM 0.4f /* of REPAIR_FORGET per unit: 9 s */
+#define REPAIR_EXTRA_USEC 60000
+#define REPAIR_STALE_USEC 10000 /* when the path has become better by so much, its repairs come sooner too */
+#define REPAIR_MARGIN_USEC 5000
 #define TARGET_MIN_USEC 15000
 /* Per packet the target falls by this much at most. Retransmissions come late in bursts, and following each burst down
  * and up again would cost a stretch both times. */
@@ -41,6 +48,7 @@ void lk_jitter_init(lk_jitter *j, const lk_env *env)
     memset(j, 0, sizeof *j);
     j->env = env;
     j->target_usec = TARGET_START_USEC;
+    j->repairs_keep = 1;
 }
 
 void lk_jitter_deinit(lk_jitter *j)
@@ -89,6 +97,7 @@ static void move_base(lk_jitter *j, lk_usec base)
         return;
     shift(&j->known, -buckets);
     shift(&j->recent, -buckets);
+    shift(&j->repairs, -buckets);
     j->target_usec = LK_CLAMP(j->target_usec - (lk_usec)buckets * BUCKET_USEC, (lk_usec)TARGET_MIN_USEC, (lk_usec)TARGET_MAX_USEC);
 }
 
@@ -125,38 +134,87 @@ static void remember(lk_jitter_delays *d, lk_usec delay, float units, float keep
     d->weight = d->weight * keep + units;
 }
 
-/* A missing packet came inside a later one. */
-static void learn_repair(lk_jitter *j, lk_usec delay, uint32_t frames)
+/* The delay at which hardly anything of what can be repaired is left out; 0: there is nothing to wait for. */
+static lk_usec repair_delay(const lk_jitter *j, lk_usec most)
 {
-    j->repair_usec = j->repair_weight > 0 ? j->repair_usec + (delay - j->repair_usec) / 8 : delay;
-    j->repair_weight += (float)frames / UNIT_TICKS;
+    float left = REPAIR_LEFT_UNITS / j->repairs_keep;
+    if (j->repairs.weight <= left)
+        return 0;
+    size_t end = (size_t)LK_MIN(most / BUCKET_USEC, (lk_usec)LK_JITTER_BUCKETS);
+    for (size_t i = end; i > 0; i--) {
+        left -= j->repairs.histogram[i - 1];
+        if (left < 0)
+            return (lk_usec)i * BUCKET_USEC + REPAIR_MARGIN_USEC;
+    }
+    return 0;
 }
 
-static void learn_delay(lk_jitter *j, lk_usec delay, uint32_t frames)
+/* True: the path has become better, and what was before is forgotten. */
+static bool learn_delay(lk_jitter *j, lk_usec delay, uint32_t frames)
 {
-    float units = (float)frames / UNIT_TICKS, keep = powf(FORGET, units);
-    bool better = false;
-    remember(&j->known, delay, units, keep);
-    j->repair_weight *= keep;
+    float units = (float)frames / UNIT_TICKS;
+    remember(&j->known, delay, units, powf(FORGET, units));
+    j->repairs_keep *= powf(REPAIR_FORGET, units);
+    if (j->repairs_keep < REPAIR_CALM) {
+        memset(&j->repairs, 0, sizeof j->repairs);
+        j->repairs_keep = 1;
+    }
     lk_usec most = quantile(&j->known, QUANTILE);
     if (delay > CALM_PART(most))
         memset(&j->recent, 0, sizeof j->recent);
     else
         remember(&j->recent, delay, units, 1);
-    if (j->recent.weight >= CALM_UNITS) {
-        better = true;
-        j->known = j->recent;
-        j->repair_weight = 0; /* of the worse path, too */
-        memset(&j->recent, 0, sizeof j->recent);
-        most = quantile(&j->known, QUANTILE);
-    }
-    lk_usec tail = quantile(&j->known, TAIL);
+    if (j->recent.weight < CALM_UNITS)
+        return false;
+    j->known = j->recent;
+    memset(&j->recent, 0, sizeof j->recent);
+    if (quantile(&j->known, QUANTILE) < most - REPAIR_STALE_USEC)
+        memset(&j->repairs, 0, sizeof j->repairs);
+    return true;
+}
+
+static void aim(lk_jitter *j, bool better)
+{
+    lk_usec most = quantile(&j->known, QUANTILE), tail = quantile(&j->known, TAIL);
     lk_usec target = LK_MAX(most + MARGIN_USEC, LK_MIN(tail + BUCKET_USEC, most + TAIL_EXTRA_USEC));
-    if (j->repair_weight > REPAIR_PART * j->known.weight)
-        target = LK_MAX(target, LK_MIN(j->repair_usec, most + REPAIR_EXTRA_USEC) + MARGIN_USEC);
+    target = LK_MAX(target, repair_delay(j, most + REPAIR_EXTRA_USEC));
     if (!better)
         target = LK_MAX(target, j->target_usec - TARGET_FALL_USEC - j->target_usec / TARGET_FALL_PART);
     j->target_usec = LK_CLAMP(target, (lk_usec)TARGET_MIN_USEC, (lk_usec)TARGET_MAX_USEC);
+}
+
+/* ---- repairs ------------------------------------------------------------------------------------------- */
+
+static lk_jitter_repair *repair_of(lk_jitter *j, int64_t seq) { return &j->repaired[(uint64_t)seq % LK_LEN(j->repaired)]; }
+
+static bool is_repaired(const lk_jitter *j, int64_t seq)
+{
+    const lk_jitter_repair *r = &j->repaired[(uint64_t)seq % LK_LEN(j->repaired)];
+    return r->seq == seq && r->frames > 0;
+}
+
+static void note_repair(lk_jitter *j, int64_t seq, lk_usec delay, uint32_t frames)
+{
+    if (seq > j->seq.last - LK_JITTER_REORDER && !is_repaired(j, seq))
+        *repair_of(j, seq) = (lk_jitter_repair){seq, delay, frames};
+}
+
+/* Its own packet came after all. No later than others come by themselves: it was only overtaken. Else it was sent again, and
+ * what repaired it was worth waiting for. */
+static void withdraw_repair(lk_jitter *j, int64_t seq, lk_usec delay)
+{
+    if (is_repaired(j, seq) && delay <= quantile(&j->known, SLOWEST) + BUCKET_USEC)
+        repair_of(j, seq)->frames = 0;
+}
+
+/* Whatever has not come by now is lost: how late it was repaired counts. */
+static void settle_repair(lk_jitter *j, int64_t seq)
+{
+    if (!is_repaired(j, seq))
+        return;
+    const lk_jitter_repair *r = repair_of(j, seq);
+    remember(&j->repairs, r->delay, (float)r->frames / UNIT_TICKS, j->repairs_keep);
+    j->repairs_keep = 1;
 }
 
 /* ---- packets --------------------------------------------------------------------------------------------- */
@@ -185,11 +243,12 @@ static lk_err grow(lk_jitter *j)
 static void restart(lk_jitter *j)
 {
     j->count = 0;
-    j->started = j->playing = j->paused = j->repaired = false;
+    j->started = j->playing = j->paused = false;
     j->seq = (lk_unwrap16){0};
     j->ts = (lk_unwrap32){0};
     j->stalled_usec = 0;
     memset(j->seen, 0, sizeof j->seen);
+    memset(j->repaired, 0, sizeof j->repaired);
 }
 
 /* Far from everything before. One such packet proves nothing, a second that follows it does. */
@@ -209,19 +268,31 @@ static bool is_jump(lk_jitter *j, uint16_t seq16, uint32_t ts32, bool *again)
     return true;
 }
 
+static bool is_seen(const lk_jitter *j, int64_t seq)
+{
+    return j->seen[(uint64_t)seq % LK_JITTER_SEEN / 64] >> ((uint64_t)seq % 64) & 1;
+}
+
+static void mark_seen(lk_jitter *j, int64_t seq, bool on)
+{
+    uint64_t bit = UINT64_C(1) << ((uint64_t)seq % 64), *word = &j->seen[(uint64_t)seq % LK_JITTER_SEEN / 64];
+    *word = on ? *word | bit : *word & ~bit;
+}
+
 /* Notes that it came; false: it had come before, or that is too long ago to tell. */
 static bool note_seen(lk_jitter *j, int64_t seq)
 {
     if (!j->started || seq > j->seq.last) {
         int64_t from = j->started ? LK_MAX(j->seq.last + 1, seq - LK_JITTER_SEEN + 1) : seq;
-        for (int64_t i = from; i <= seq; i++)
-            j->seen[(uint64_t)i % LK_JITTER_SEEN / 64] &= ~(UINT64_C(1) << ((uint64_t)i % 64));
+        for (int64_t i = from; i <= seq; i++) {
+            mark_seen(j, i, false);
+            settle_repair(j, i - LK_JITTER_REORDER);
+        }
     } else if (seq <= j->seq.last - LK_JITTER_SEEN) {
         return false;
     }
-    uint64_t *word = &j->seen[(uint64_t)seq % LK_JITTER_SEEN / 64], bit = UINT64_C(1) << ((uint64_t)seq % 64);
-    bool fresh = (*word & bit) == 0;
-    *word |= bit;
+    bool fresh = !is_seen(j, seq);
+    mark_seen(j, seq, true);
     return fresh;
 }
 
@@ -260,14 +331,16 @@ lk_err lk_jitter_put(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frame
     }
     j->received += !redundant;
     int64_t seq = lk_unwrap16_peek(&j->seq, seq16), ts = lk_unwrap32_peek(&j->ts, ts32);
-    bool fresh = note_seen(j, seq), late = j->playing && ts < j->next_ts;
+    bool was_repaired = is_repaired(j, seq), fresh = note_seen(j, seq), late = j->playing && ts < j->next_ts;
+    lk_usec transit = arrival - TICK_USEC(ts);
+    if (!redundant)
+        withdraw_repair(j, seq, transit - j->base);
     /* A duplicate says nothing about delay, and what had been repaired before has been counted. */
-    if (fresh && !(j->repaired && seq == j->repaired_seq)) {
-        lk_usec transit = arrival - TICK_USEC(ts);
+    if (fresh && !was_repaired) {
         learn_base(j, arrival, transit);
+        aim(j, learn_delay(j, transit - j->base, frames));
         if (redundant)
-            learn_repair(j, transit - j->base, frames);
-        learn_delay(j, transit - j->base, frames);
+            note_repair(j, seq, transit - j->base, frames);
     }
     if (!j->started || seq > j->seq.last) {
         (void)lk_unwrap16_next(&j->seq, seq16);
@@ -306,17 +379,19 @@ lk_err lk_jitter_put(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frame
     return LK_OK;
 }
 
-void lk_jitter_learn_repair(lk_jitter *j, uint16_t seq16, uint32_t ts32, uint32_t frames, lk_usec arrival)
+bool lk_jitter_misses(const lk_jitter *j, uint16_t seq16)
 {
     int64_t seq = lk_unwrap16_peek(&j->seq, seq16);
-    if (!j->started || seq != j->seq.last - 1 || (j->repaired && j->repaired_seq == seq) ||
-        (j->seen[(uint64_t)seq % LK_JITTER_SEEN / 64] >> ((uint64_t)seq % 64) & 1))
+    return j->started && seq < j->seq.last && seq > j->seq.last - LK_JITTER_REORDER && !is_seen(j, seq) && !is_repaired(j, seq);
+}
+
+void lk_jitter_learn_repair(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival)
+{
+    if (!lk_jitter_misses(j, seq))
         return;
-    j->repaired = true;
-    j->repaired_seq = seq;
-    lk_usec delay = LK_MAX(arrival - TICK_USEC(lk_unwrap32_peek(&j->ts, ts32)) - j->base, (lk_usec)0);
-    learn_repair(j, delay, frames);
-    learn_delay(j, delay, frames);
+    lk_usec delay = LK_MAX(arrival - TICK_USEC(lk_unwrap32_peek(&j->ts, ts)) - j->base, (lk_usec)0);
+    aim(j, learn_delay(j, delay, frames));
+    note_repair(j, lk_unwrap16_peek(&j->seq, seq), delay, frames);
 }
 
 uint32_t lk_jitter_waiting(const lk_jitter *j)

@@ -8,8 +8,8 @@
  * Deviates: none. The rules are our own; the names follow W3C webrtc-stats.
  *
  * Delay of a packet: how much later than the fastest one of the last two seconds it came. The target is what the slowest
- * few per cent need, plus a margin; the buffer is steered by comparing it with how far playout is behind the fastest
- * packet, so that decoded samples, packets and gaps count alike.
+ * few per cent need, plus a margin, or what repairs of lost sound need while there are some; the buffer is steered by comparing
+ * it with how far playout is behind the fastest packet, so that decoded samples, packets and gaps count alike.
  */
 #pragma once
 #include "base/lk_base.h"
@@ -17,6 +17,7 @@
 #define LK_JITTER_PACKETS_MAX 256
 #define LK_JITTER_BUCKETS 200 /* of 5 ms: 1 s */
 #define LK_JITTER_MINIMA 8    /* of 250 ms: 2 s */
+#define LK_JITTER_REORDER 8   /* a packet that many others have overtaken is lost */
 #define LK_JITTER_SEEN 512    /* sequence numbers back from the newest that are known to have come or not */
 
 typedef struct lk_jitter_packet {
@@ -31,6 +32,13 @@ typedef struct lk_jitter_delays {
     float histogram[LK_JITTER_BUCKETS];
     float weight;
 } lk_jitter_delays;
+
+/* Sound that was to be had out of a later packet before its own had come. */
+typedef struct lk_jitter_repair {
+    int64_t seq;
+    lk_usec delay;
+    uint32_t frames; /* 0: none, or its own was only overtaken */
+} lk_jitter_repair;
 
 typedef struct lk_jitter {
     const lk_env *env;
@@ -47,10 +55,9 @@ typedef struct lk_jitter {
     lk_jitter_delays known;  /* fading */
     lk_jitter_delays recent; /* since the last packet that came late by the standards of known */
     uint64_t seen[LK_JITTER_SEEN / 64];
-    bool repaired; /* the newest loss that a later packet makes good */
-    int64_t repaired_seq;
-    lk_usec repair_usec; /* how late such sound comes, on average */
-    float repair_weight; /* how much of it there was, fading as known */
+    lk_jitter_repair repaired[LK_JITTER_REORDER * 2]; /* by seq; of lately */
+    lk_jitter_delays repairs; /* how late what was lost comes all the same; fades slower than known, all at once when looked at */
+    float repairs_keep;       /* what is left of it since it was last added to */
     bool jumped; /* the packet before was far from all others */
     uint16_t jump_seq;
     uint32_t jump_ts;
@@ -68,8 +75,11 @@ void lk_jitter_deinit(lk_jitter *j);
 LK_NODISCARD lk_err lk_jitter_put(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival, lk_bytes payload,
                                   bool redundant);
 
-/* After the put of a packet that also holds the one before (in-band FEC): if that one is missing, this is how late its sound
- * comes, and the target shall allow for it. seq, ts, frames: of the missing one. */
+/* Later ones came, it did not, and nothing is known that makes it good. */
+bool lk_jitter_misses(const lk_jitter *j, uint16_t seq);
+
+/* After the put of a packet, or of a redundant copy, that also holds the one before it (in-band FEC): if that one is missing,
+ * this is how late its sound comes, and the target shall allow for it. seq, ts, frames: of the missing one. */
 void lk_jitter_learn_repair(lk_jitter *j, uint16_t seq, uint32_t ts, uint32_t frames, lk_usec arrival);
 
 typedef enum lk_jitter_action {

@@ -63,11 +63,11 @@ void lk_playout_put(lk_playout *p, uint16_t seq, uint32_t ts, lk_usec arrival, l
         p->c.fec_received++;
         p->c.fec_bytes += payload.len;
         p->c.fec_discarded += !taken;
-    } else if (!taken) {
-        p->c.discarded++;
-    } else if (p->codec->has_fec(payload)) {
-        lk_jitter_learn_repair(&p->jitter, (uint16_t)(seq - 1), ts - (uint32_t)frames, (uint32_t)frames, arrival);
+    } else {
+        p->c.discarded += !taken;
     }
+    if (frames && lk_jitter_misses(&p->jitter, (uint16_t)(seq - 1)) && p->codec->has_fec(payload))
+        lk_jitter_learn_repair(&p->jitter, (uint16_t)(seq - 1), ts - (uint32_t)frames, (uint32_t)frames, arrival);
 }
 
 /* ---- one decision -------------------------------------------------------------------------------------- */

@@ -231,6 +231,51 @@ out:
     lk_jitter_deinit(&j);
 }
 
+/* A packet; the losses before it come with it: the last one as a copy, the one before that inside of the copy. */
+static bool put_with_repairs(lk_jitter *j, int n, int lost, lk_usec now)
+{
+    lk_bytes p = {sound, sizeof sound};
+    if (put(j, n, now) != LK_OK || (lost > 0 && lk_jitter_put(j, (uint16_t)(n - 1), (uint32_t)(n - 1) * PACKET, PACKET, now, p, true) != LK_OK))
+        return false;
+    if (lost > 1) {
+        CHECK(lk_jitter_misses(j, (uint16_t)(n - 2)));
+        lk_jitter_learn_repair(j, (uint16_t)(n - 2), (uint32_t)(n - 2) * PACKET, PACKET, now);
+        CHECK(!lk_jitter_misses(j, (uint16_t)(n - 2)));
+    }
+    for (size_t have = 0; have < PACKET;)
+        have += lk_jitter_decide(j, now, have).frames;
+    return true;
+}
+
+LK_TEST(repairs_are_waited_for_while_there_are_some_and_for_no_longer)
+{
+    /* how many are lost of every 20, the least and the most the target may be afterwards */
+    static const struct { int lost, least_msec, most_msec; } parts[] = {{0, 15, 15}, {1, 25, 35}, {2, 45, 55}, {0, 15, 15}};
+    lk_jitter j;
+    int n = 0;
+    lk_jitter_init(&j, env);
+    for (size_t i = 0; i < LK_LEN(parts); i++) {
+        for (int until = n + 600; n < until; n++)
+            if (n % 20 >= parts[i].lost && !put_with_repairs(&j, n, n % 20 == parts[i].lost ? parts[i].lost : 0, LK_MSEC(20 * n)))
+                goto out;
+        CHECK(lk_jitter_target(&j) >= LK_MSEC(parts[i].least_msec) && lk_jitter_target(&j) <= LK_MSEC(parts[i].most_msec));
+    }
+out:
+    lk_jitter_deinit(&j);
+}
+
+LK_TEST(one_loss_in_a_while_is_not_waited_for)
+{
+    lk_jitter j;
+    lk_jitter_init(&j, env);
+    for (int n = 0; n < 3000; n++)
+        if (n % 500 != 499 && !put_with_repairs(&j, n, n % 500 == 0 && n ? 1 : 0, LK_MSEC(20 * n)))
+            break;
+    if (!lk_test_oom())
+        CHECK(lk_jitter_target(&j) <= LK_MSEC(20));
+    lk_jitter_deinit(&j);
+}
+
 LK_TEST(steady_work_allocates_nothing)
 {
     lk_jitter j;
