@@ -23,6 +23,7 @@
 #define API_SERVE_FLOWS_MAX 2048
 #define API_SERVE_RATES 1024
 #define API_SERVE_TX_BATCH 64
+#define API_SERVE_DRAWS 16
 #define API_LOOPS_MAX 16
 #define API_STUN_SERVERS_MAX 8
 
@@ -222,6 +223,8 @@ void api_serve_lost(api_serve *s, const api_hall *h); /* whoever waits for this 
 api_flow *api_serve_flow(api_serve *s, const lk_addr *local, const lk_addr *remote);
 void api_serve_signal_taken(api_serve *s, const api_hall *h, uint32_t conn, size_t bytes); /* they are no longer on their way */
 api_visit *api_serve_answered(api_serve *s, uint64_t tag); /* it waits no longer; NULL: it has gone */
+/* A port that was drawn (0) on the first address may be somebody's on the next one: it is drawn anew, so many times. */
+bool api_serve_draws_again(lk_err err, bool drawn, int *draws);
 lk_err api_serve_cannot(lk_error *why, lk_err err, const char *what, const lk_addr *at);
 
 void api_serve_flow_accepted(void *ctx, lk_usec now, lk_stream *stream, const lk_addr *local, const lk_addr *remote);

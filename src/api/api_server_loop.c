@@ -392,7 +392,14 @@ lk_err api_serve_cannot(lk_error *why, lk_err err, const char *what, const lk_ad
     return err;
 }
 
-static lk_err open_http(api_serve *s, lk_error *why)
+static void close_http(api_serve *s)
+{
+    for (size_t i = 0; i < s->http_count; i++)
+        lk_listener_close(s->http[i]);
+    s->http_count = 0;
+}
+
+static lk_err listen_http(api_serve *s, lk_error *why)
 {
     const lk_server *server = s->server;
     for (size_t i = 0; i < server->http_count; i++) {
@@ -409,6 +416,19 @@ static lk_err open_http(api_serve *s, lk_error *why)
         s->ports.http = bound.port;
     }
     return LK_OK;
+}
+
+bool api_serve_draws_again(lk_err err, bool drawn, int *draws) { return err == LK_ERR_STATE && drawn && ++*draws < API_SERVE_DRAWS; }
+
+static lk_err open_http(api_serve *s, lk_error *why)
+{
+    lk_err err;
+    int draws = 0;
+    while (api_serve_draws_again(err = listen_http(s, why), s->server->options.port == 0, &draws)) {
+        close_http(s);
+        s->ports.http = 0;
+    }
+    return err;
 }
 
 static void on_stop_timer(lk_timer *t, lk_usec now)
@@ -449,9 +469,7 @@ lk_err api_serve_open(api_serve *s, lk_usec now, lk_error *why)
 
 static void close_listeners(api_serve *s)
 {
-    for (size_t i = 0; i < s->http_count; i++)
-        lk_listener_close(s->http[i]);
-    s->http_count = 0;
+    close_http(s);
     api_hall_close_streams(&s->halls[0]);
 }
 

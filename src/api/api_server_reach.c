@@ -412,6 +412,13 @@ lk_err api_reach_ask(api_serve *s, lk_usec now, void (*done)(void *ctx, lk_usec 
 
 lk_err api_reach_open(api_serve *s, lk_usec now, lk_error *why)
 {
+    const lk_server_options *o = &s->server->options;
+    lk_err err;
+    int draws = 0;
     (void)look(s, now);
-    return api_hall_open_sockets(&s->halls[0], why);
+    while (api_serve_draws_again(err = api_hall_open_sockets(&s->halls[0], why), o->udp_port == 0 || o->tcp_port == 0, &draws)) {
+        api_hall_close_places(&s->halls[0]);
+        s->ports.udp = s->ports.tcp = 0;
+    }
+    return err;
 }

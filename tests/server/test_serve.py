@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lkc serve` and `lkc token` as programs: what they print, what they refuse, how they end."""
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from livekit import api
 
 import peers
+import world
 
 LKC = os.environ.get("LK_INTEROP_LKC", str(peers.OUR_SERVER))
 
@@ -23,9 +25,9 @@ def lkc(*arguments, env=None, stdin=None):
 class Serve:
     """One `lkc serve` and the lines of its greeting."""
 
-    def __init__(self, *arguments, env=None):
+    def __init__(self, *arguments, env=None, before=()):
         ports = [a for name in ("--port", "--udp-port", "--tcp-port") if name not in arguments for a in (name, "0")]
-        self.process = subprocess.Popen([LKC, "serve", *arguments, *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        self.process = subprocess.Popen([*before, LKC, "serve", *arguments, *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, env={**os.environ, **(env or {})})
         self.lines = []
         while len(self.lines) < 3:
@@ -101,6 +103,19 @@ def test_what_cannot_be_is_refused_in_one_line_with_status_2(arguments, said):
     result = lkc("serve", *arguments)
     assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1, result.stderr
     assert result.stdout == ""
+
+
+def test_a_port_that_is_drawn_is_free_on_every_address():
+    """Half of the ports to draw from are taken on ::1 alone: one start in two draws such a one for 127.0.0.1 first."""
+    with world.World() as net, contextlib.ExitStack() as taken:
+        ip = ["ip", "netns", "exec", net.server]
+        subprocess.run([*ip, "sh", "-c", "echo 40000 40255 > /proc/sys/net/ipv4/ip_local_port_range"], check=True)
+        for port in range(40000, 40128):
+            taken.enter_context(world.inside(net.server, lambda: socket.create_server(("::1", port), family=socket.AF_INET6)))
+        for _ in range(8):
+            with Serve("--dev", before=ip) as serve:
+                assert 40128 <= serve.port <= 40255
+                assert serve.end()[0] == 0
 
 
 def test_a_port_in_use_is_named():
