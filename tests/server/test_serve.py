@@ -110,11 +110,11 @@ def test_a_port_that_is_drawn_is_free_on_every_address():
     with world.World() as net, contextlib.ExitStack() as taken:
         ip = ["ip", "netns", "exec", net.server]
         subprocess.run([*ip, "sh", "-c", "echo 40000 40255 > /proc/sys/net/ipv4/ip_local_port_range"], check=True)
-        for port in range(40000, 40128):
+        for port in (port for port in range(40000, 40256) if port & 2):
             taken.enter_context(world.inside(net.server, lambda: socket.create_server(("::1", port), family=socket.AF_INET6)))
         for _ in range(8):
             with Serve("--dev", before=ip) as serve:
-                assert 40128 <= serve.port <= 40255
+                assert not serve.port & 2
                 assert serve.end()[0] == 0
 
 
