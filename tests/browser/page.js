@@ -170,6 +170,8 @@ const message = (number, size) => {
 const publicationOf = (sid) => [...room.remoteParticipants.values()].flatMap((p) => [...p.trackPublications.values()])
   .find((t) => t.trackSid === sid);
 
+const published = (sid) => [...room.remoteParticipants.values()].map((p) => p.trackPublications.get(sid)).find((p) => p);
+
 // ---- orders ----------------------------------------------------------------------------------------------------------
 
 const orders = {
@@ -341,7 +343,7 @@ const orders = {
 
   // What is decoded of a publication: its codec, and whose work that is.
   async received(sid) {
-    const publication = [...room.remoteParticipants.values()].map((p) => p.trackPublications.get(sid)).find((p) => p);
+    const publication = published(sid);
     const stats = [...(await publication.track.receiver.getStats()).values()];
     const stream = stats.find((s) => s.type === 'inbound-rtp');
     tell('received', {
@@ -364,6 +366,18 @@ const orders = {
       }
     }
     tell('sent', { streams });
+  },
+
+  // path SID: what our sound and the sound of that publication travel over. (Connections alone do not tell: all are tried.)
+  async path(sid) {
+    const { track } = published(sid);
+    const protocols = [];
+    for (const end of [room.localParticipant.getTrackPublication(Track.Source.Microphone).track.sender, track.receiver]) {
+      const stats = await end.getStats();
+      const transport = [...stats.values()].find((one) => one.type === 'transport');
+      protocols.push(stats.get(stats.get(transport.selectedCandidatePairId).localCandidateId).protocol);
+    }
+    tell('path', { protocols });
   },
 
   see(text) {
