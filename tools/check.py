@@ -61,6 +61,7 @@ STEPS = [
     *[Step("vectors " + name, ["build-checks/tests/vectors", "--strict", "--only", name, "tests/vectors/data"], 100)
       for name in STRICT_VECTORS],
     Step("interop, junk beside a call", interop("faults_path") + ["-k", "junk"]),
+    Step("interop, the demo", interop("demo")),
     # From here on it is clocks and peers that are waited for. A part is about twice what was measured over the whole step, so that half
     # of the machine stays free for who is judged by eye, ear or pace; of two browsers one waits. The order leaves few holes.
     Step("interop, refusals and names", interop("faults", "names", "reach"), 30),
@@ -71,13 +72,12 @@ STEPS = [
     Step("server of two loops", ["env", "LK_INTEROP_LOOPS=2", *tests("server/test_people.py", "server/test_admin.py"),
                                  "-k", "cut or calls or data_tracks or taken_away or rooms_are or participants_are or json"], 50),
     Step("interop, statistics", interop("stats"), 40),
-    Step("interop, sound", interop("audio", "nat", "seed"), 50),
+    Step("interop, sound", interop("audio", "nat", "seed"), 80),
     Step("interop on lkc serve", ON_OURS + interop("seed", "audio", "data", "ops", "video"), 70),
     Step("server", tests("server"), 70),
     Step("ffi contract, abuse and endurance", tests(*FFI_APART), 60),
     Step("interop, data", interop("data"), 60),
     Step("page", tests("page"), 100),
-    Step("interop, the demo", interop("demo"), 70),
     Step("browser", tests("browser"), 110),
     Step("interop, what the path does", interop("faults_path", "return") + ["-k", "not junk"], 40),
     Step("interop, rooms and ways", interop("cli", "examples", "ops", "room", "ways"), 50),

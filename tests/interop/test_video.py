@@ -27,7 +27,8 @@ def see(server, room, tmp_path, sender="ours", receiver="ours", seconds=5, netns
             waited = time.monotonic() - began
             assert (first["width"], first["height"]) == (pictures.WIDTH, pictures.HEIGHT)
             time.sleep(seconds)  # the length of the call: what is judged is what happened in it
-            stats = {name: peers.by_kind(side.ask("picture_stats")["stats"]) for name, side in (("alice", alice), ("bob", bob))}
+            # The receiver first: then he has no more than was sent.
+            stats = {name: peers.by_kind(side.ask("picture_stats")["stats"]) for name, side in (("bob", bob), ("alice", alice))}
             shown = alice.ask("enough", "shown")["count"]
             until = time.monotonic() + 3
             while (seen := bob.ask("seen")) and time.monotonic() < until and shown - 1 not in seen["numbers"]:
