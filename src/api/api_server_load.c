@@ -26,7 +26,7 @@ const char *api_serve_overload(api_serve *s, lk_usec now, const api_visit *v)
 {
     const lk_server_options *o = &s->server->options;
     /* A new descriptor is the lowest that is free: its number says how many there are. */
-    if (is_over(s->server, (uint64_t)(lk_stream_descriptor(v->stream) + 1), lk_descriptors_max()))
+    if (is_over(s->server, (uint64_t)lk_stream_descriptor(v->stream) + 1, lk_descriptors_max()))
         return tell(s, now, "no descriptors are left for new participants");
     if (now >= s->memory_at + MEMORY_USEC || !s->memory_at) {
         s->memory_at = now;

@@ -4,9 +4,9 @@
 
 /* Address sanitizers see a use after release only where memory is released. */
 #ifdef __SANITIZE_ADDRESS__
-#define BLOCKS_MAX 0u
+#define BLOCKS_MAX(used) 0u
 #else
-#define BLOCKS_MAX 32u /* or as many as are in use: where losses make messages wait, many come and go at once */
+#define BLOCKS_MAX(used) LK_MAX(32u, used) /* or as many as are in use: where losses make messages wait, many come and go at once */
 #endif
 #define BLOCKS_IDLE 1u
 static const size_t sizes[SCTP_POOLS] = {128, 320, 704, 1280}; /* the last holds a packet's message and its head */
@@ -49,7 +49,7 @@ void lk_sctp_block_free(lk_sctp *s, void *p, size_t size)
         return;
     if (i < SCTP_POOLS)
         s->pools[i].used--;
-    if (i == SCTP_POOLS || s->pools[i].count + 1 > (BLOCKS_MAX ? LK_MAX(BLOCKS_MAX, s->pools[i].used) : 0)) {
+    if (i == SCTP_POOLS || s->pools[i].count + 1 > BLOCKS_MAX(s->pools[i].used)) {
         lk_release(s->env, p, block_size(size));
         return;
     }

@@ -230,7 +230,7 @@ bool lk_svc_passes(lk_down *d, const lk_svc_facts *f, const lk_cached *c, bool l
 bool lk_svc_waits(const lk_down *d)
 {
     const lk_svc *s = d->up->layers[0].svc;
-    int wanted = d->svc.want;
+    int8_t wanted = d->svc.want;
     if (!s || d->up->layer_count > 1)
         return false;
     while (wanted > 0 && !(s->live >> wanted & 1))

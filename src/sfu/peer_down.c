@@ -465,7 +465,7 @@ static void leave_out(lk_down *d, const lk_cached *c)
 static bool ends_picture(const lk_down *d, const lk_cached *c)
 {
     const lk_svc_facts *f = c->layered ? lk_svc_facts_of(d->up->layers[d->layer].svc, c) : NULL;
-    return c->marker || (f && f->end && f->sid == d->svc.sid);
+    return c->marker || (f && f->end && (int8_t)f->sid == d->svc.sid);
 }
 
 static void remember(lk_down *d, lk_usec now, const lk_cached *c, int64_t out, const lk_down_sent *e)

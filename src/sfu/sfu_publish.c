@@ -315,7 +315,7 @@ static void add_codec(lk_sfu_person *p, const Livekit__AddTrackRequest *q)
     lk_sfu_track *t = lk_sfu_track_of(p, q->sid);
     const Livekit__SimulcastCodec *c = q->n_simulcast_codecs ? q->simulcast_codecs[0] : NULL;
     char *cid = c && c->cid && *c->cid ? c->cid : q->cid;
-    size_t k = t && c ? place_of(t->info, c->codec) : SFU_CODINGS_MAX;
+    size_t k = t && c ? place_of(t->info, c->codec) : 0;
     if (!t) {
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__NOT_FOUND, "track not found");
         return;
@@ -324,7 +324,7 @@ static void add_codec(lk_sfu_person *p, const Livekit__AddTrackRequest *q)
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__INVALID_REQUEST, "cid is empty or too long");
         return;
     }
-    if (k >= t->coding_count || t->codings[k].up) {
+    if (!c || k >= t->coding_count || t->codings[k].up) {
         refuse_track(p, q, LIVEKIT__REQUEST_RESPONSE__REASON__UNSUPPORTED_TYPE, "the track was not announced with this codec, or is sent in it already");
         return;
     }
