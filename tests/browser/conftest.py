@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import pathlib
 import sys
 
@@ -32,18 +33,43 @@ def wavs(tmp_path_factory):
     return files
 
 
-@pytest.fixture(scope="session")
-def chromium(wavs):
-    with Chromium(wavs[0]) as browser:
+@contextlib.contextmanager
+def running(wav):
+    with Chromium(wav) as browser:
         yield browser
         assert browser.finish() == 0
 
 
+@contextlib.contextmanager
+def fresh_page(browser):
+    """One that threw has failed, whatever else went well."""
+    browser.open()
+    yield browser
+    browser.say("close")
+    browser.wait("done", order="close")
+    assert not browser.events("page_error") + browser.events("order_failed")
+
+
+@pytest.fixture(scope="session")
+def chromium(wavs):
+    with running(wavs[0]) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def second(wavs):
+    with running(wavs[0]) as browser:
+        yield browser
+
+
 @pytest.fixture
 def page(chromium):
-    """A fresh page. One that threw has failed, whatever else went well."""
-    chromium.open()
-    yield chromium
-    chromium.say("close")
-    chromium.wait("done", order="close")
-    assert not chromium.events("page_error") + chromium.events("order_failed")
+    with fresh_page(chromium) as browser:
+        yield browser
+
+
+@pytest.fixture
+def watcher(second):
+    """A page in another browser: it codes and decodes for itself."""
+    with fresh_page(second) as browser:
+        yield browser

@@ -4,24 +4,7 @@ browser sends for who cannot take the first."""
 import pytest
 
 import peers
-from stage import Chromium, Partner, assert_seen, draw, join
-
-
-@pytest.fixture(scope="module")
-def second(wavs):
-    with Chromium(wavs[0]) as browser:
-        yield browser
-        assert browser.finish() == 0
-
-
-@pytest.fixture
-def watcher(second):
-    """A page in another browser: it codes and decodes for itself."""
-    second.open()
-    yield second
-    second.say("close")
-    second.wait("done", order="close")
-    assert not second.events("page_error") + second.events("order_failed")
+from stage import Partner, assert_seen, draw, join
 
 
 def codec_at(side, sid):

@@ -6,27 +6,10 @@ import os
 import pytest
 
 import peers
-from stage import Chromium
 
 RATE, LAYERS = 10, 3  # three layers at that rate are work enough for an encoder
 WHOLE, HALF, QUARTER = 576, 288, 144
 OURS = os.environ.get("LK_INTEROP_SERVER") == "ours"
-
-
-@pytest.fixture(scope="module")
-def second(wavs):
-    with Chromium(wavs[0]) as browser:
-        yield browser
-        assert browser.finish() == 0
-
-
-@pytest.fixture
-def watcher(second):
-    second.open()
-    yield second
-    second.say("close")
-    second.wait("done", order="close")
-    assert not second.events("page_error") + second.events("order_failed")
 
 
 def publish(page, watcher, server, room, codec, passphrase):
