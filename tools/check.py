@@ -65,22 +65,22 @@ STEPS = [
     # From here on it is clocks and peers that are waited for. A part is about twice what was measured over the whole step, so that half
     # of the machine stays free for who is judged by eye, ear or pace; of two browsers one waits. The order leaves few holes.
     Step("interop, refusals and names", interop("faults", "names", "reach"), 30),
-    Step("browser on lkc serve", ON_OURS + tests("browser"), 110),
+    Step("browser on lkc serve", ON_OURS + tests("browser"), 150),
     Step("ffi contract", tests("ffi") + [f"--ignore=tests/{file}" for file in FFI_APART], 50),
-    Step("interop, pictures", interop("layers", "video"), 80),
+    Step("interop, pictures", interop("layers", "video"), 110),
     Step("interop, what the machine refuses", interop("faults_host"), 30),
     Step("server of two loops", ["env", "LK_INTEROP_LOOPS=2", *tests("server/test_people.py", "server/test_admin.py"),
                                  "-k", "cut or calls or data_tracks or taken_away or rooms_are or participants_are or json"], 50),
-    Step("interop, statistics", interop("stats"), 40),
-    Step("interop, sound", interop("audio", "nat", "seed"), 80),
-    Step("interop on lkc serve", ON_OURS + interop("seed", "audio", "data", "ops", "video"), 70),
+    Step("interop, statistics", interop("stats"), 60),
+    Step("interop, sound", interop("audio", "nat", "seed"), 110),
+    Step("interop on lkc serve", ON_OURS + interop("seed", "audio", "data", "ops", "video"), 110),
     Step("server", tests("server"), 70),
     Step("ffi contract, abuse and endurance", tests(*FFI_APART), 60),
-    Step("interop, data", interop("data"), 60),
-    Step("page", tests("page"), 100),
-    Step("browser", tests("browser"), 110),
+    Step("interop, data", interop("data"), 70),
+    Step("page", tests("page"), 130),
+    Step("browser", tests("browser"), 150),
     Step("interop, what the path does", interop("faults_path", "return") + ["-k", "not junk"], 40),
-    Step("interop, rooms and ways", interop("cli", "examples", "ops", "room", "ways"), 50),
+    Step("interop, rooms and ways", interop("cli", "examples", "ops", "room", "ways"), 80),
 ]
 # What a sanitizer finds ends the process, and then the simulator names its seed. (meson says the same for what it runs.)
 HALT = ["ASAN_OPTIONS=abort_on_error=1", "UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1"]
