@@ -57,10 +57,11 @@ typedef struct api_serve api_serve;
 #define API_PENDING_BYTES (8u << 20)
 /* Packets of one ICE-TCP flow to another loop, and of all flows of a hall back to the front; over it they are dropped and counted. */
 #define API_FLOW_PENDING_BYTES (1u << 20)
-/* Datagrams that arrived at one loop and are another's: so many batches between each two; all of them busy: dropped and counted. */
-#define API_PASS_BATCHES 8
-#define API_PASS_BYTES 65536
-#define API_PASS_DATAGRAMS 64
+/* Datagrams that arrived at one loop and are another's: so many batches between each two; all of them busy: dropped and counted.
+ * A batch is what one look at a socket found, mostly a packet or two, so there are many small ones: a loop may be late by 64 looks. */
+#define API_PASS_BATCHES 64
+#define API_PASS_BYTES 16384
+#define API_PASS_DATAGRAMS 16
 
 typedef struct api_note api_note;
 
