@@ -134,6 +134,12 @@ def counts(output):
     return None
 
 
+def named_failures(output):
+    """The lines in which a runner says which of its tests failed, or how the output ended if none does."""
+    lines = output.splitlines()
+    return [line for line in lines if re.match(r"FAILED |ERROR |FAIL |\s*\d+/\d+ .*(FAIL|TIMEOUT)", line)][:20] or lines[-5:]
+
+
 def run_step(step):
     began = time.monotonic()
     process = subprocess.Popen(step.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -148,11 +154,11 @@ def run_step(step):
     seconds, busy = time.monotonic() - began, used.ru_utime + used.ru_stime
     said = f"{'ok  ' if failed == 0 else 'FAIL'} {step.name}: {passed} passed, {failed} failed ({seconds:.0f} s, {busy:.0f} s of CPU)"
     print(said + ("\n" + output[-8000:] if failed else ""), flush=True)
-    return passed, failed
+    return passed, failed, [said, *named_failures(output)] if failed else []
 
 
 def run_all(steps, percent):
-    """(passed, failed) of them all, on a machine of so many percent of a core; each starts in its turn, once its part is free."""
+    """(passed, failed, what failed) of them all, on a machine of so many percent of a core; each starts in its turn, once its part is free."""
     room, free = threading.Condition(), percent
 
     def run(step, part):
@@ -173,7 +179,7 @@ def run_all(steps, percent):
                 free -= part
             running.append(pool.submit(run, step, part))
         counted = [one.result() for one in running]
-    return sum(passed for passed, _ in counted), sum(failed for _, failed in counted)
+    return sum(one[0] for one in counted), sum(one[1] for one in counted), [line for one in counted for line in one[2]]
 
 
 def main():
@@ -189,7 +195,9 @@ def main():
         print(f"night {options.night}: the same seeds again with tools/check.py --nightly --night {options.night}", flush=True)
         steps = STEPS + NIGHTLY_BUILDS + nightly(options.night)
     chosen = [step for step in steps if not options.only or options.only in step.name]
-    passed, failed = run_all(chosen, 100 * (os.cpu_count() or 1))
+    passed, failed, what = run_all(chosen, 100 * (os.cpu_count() or 1))
+    for line in what:  # once more, where the end of a long log shows it
+        print(line)
     print(f"after {time.monotonic() - began:.0f} s:\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
