@@ -78,7 +78,7 @@ STEPS = [
     Step("ffi contract, abuse and endurance", tests(*FFI_APART), 60),
     Step("interop, data", interop("data"), 70),
     Step("page", tests("page"), 130),
-    Step("browser", tests("browser"), 150),
+    Step("browser", tests("browser/test_browser.py"), 150),
     Step("interop, what the path does", interop("faults_path", "return") + ["-k", "not junk"], 40),
     Step("interop, rooms and ways", interop("cli", "examples", "ops", "room", "ways"), 80),
 ]
@@ -98,8 +98,9 @@ def nightly(night):
     """A core each or a part of one, the longest first. Nights differ: seeds go on where those of the night before ended."""
     first = str(night * 1000000)
     return [
+        Step("browser, codecs and layers", tests("browser/test_codecs.py", "browser/test_layers_inside.py"), 150),
         Step("libFuzzer", ["tools/fuzz.sh", "hunt", "60", "--jobs", "1"], 100),
-        Step("simulator, many seeds", [SIM, "--first", first, "--seeds", "200", "--quiet"], 100),
+        Step("simulator, many seeds", [SIM, "--first", first, "--seeds", "50", "--quiet"], 100),
         Step("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8", "--num-processes", "1",
                                         "--suite", "unit", "--suite", "oom"], 100),
         Step("simulator, 100,000 storms", [SIM, "--scenario", "storm", "--first", first, "--seeds", "100000", "--quiet"], 100),
@@ -158,7 +159,7 @@ def run_step(step):
 
 
 def run_all(steps, percent):
-    """(passed, failed, what failed) of them all, on a machine of so many percent of a core; each starts in its turn, once its part is free."""
+    """(passed, failed, what failed) of them all, on a machine of so many percent of a core; each starts once its part is free."""
     room, free = threading.Condition(), percent
 
     def run(step, part):

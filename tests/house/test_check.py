@@ -22,16 +22,19 @@ def run(tmp_path):
 
 def test_steps_share_the_machine_and_never_more_than_it_has(run):
     third = "[ -e done0 ] || [ -e done1 ]"
-    assert run((120, "touch a; meet b; touch done0"), (80, "touch b; meet a; touch done1"), (90, third)) == (3, 0)
+    assert run((120, "touch a; meet b; touch done0"), (80, "touch b; meet a; touch done1"), (90, third)) == (3, 0, [])
 
 
 def test_what_takes_all_of_it_runs_alone_and_is_not_passed(run):
     alone = "[ -e done0 ] && ! [ -e begun2 ] && touch done1"
-    assert run((50, "touch done0"), (check.ALL, alone), (50, "touch begun2; [ -e done1 ]")) == (3, 0)
+    assert run((50, "touch done0"), (check.ALL, alone), (50, "touch begun2; [ -e done1 ]")) == (3, 0, [])
 
 
-def test_a_failure_is_counted_and_its_output_follows_its_line(run, capfd):
-    assert run((50, "true"), (50, "echo reason; exit 3"), (50, "echo '5 passed, 2 failed'; exit 1")) == (6, 3)
+def test_a_failure_is_counted_named_again_and_its_output_follows_its_line(run, capfd):
+    passed, failed, what = run((50, "true"), (50, "echo reason; exit 3"),
+                               (50, "printf 'FAILED one\\nFAILED two\\nand why\\n5 passed, 2 failed\\n'; exit 1"))
+    assert (passed, failed) == (6, 3)
+    assert [line.split(":")[0] for line in what] == ["FAIL s1", "reason", "FAIL s2", "FAILED one", "FAILED two"]
     said = capfd.readouterr().out
     assert "ok   s0: 1 passed, 0 failed" in said and said.split("FAIL s1: 0 passed, 1 failed")[1].splitlines()[1] == "reason"
 
