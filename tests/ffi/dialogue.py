@@ -269,7 +269,9 @@ def tell_media(d):
     d.ask("alice", "local_track_mute", track_handle=video, mute=False)
 
     d.part("statistics", "alice")
-    time.sleep(1.5)  # reports of RTCP come once a second: a measured interval, not a condition
+    for track in (video, audio):  # the server's reports come once a second
+        peers.wait_for(lambda: "remote_inbound_rtp" in {one.WhichOneof("stats") for one in d.lib.callback_of(
+            "get_stats", d.lib.request("get_stats", track_handle=track)).stats}, 20, "a report")
     for who, handle in (("alice", video), ("alice", audio), ("bob", v_remote), ("bob", a_remote)):
         d.callback(who, "get_stats", track_handle=handle)
     d.callback("bob", "get_session_stats", room_handle=d.rooms["bob"])

@@ -128,7 +128,7 @@ def cycle(lib, url, room):
         lib.drop(handle)
 
 
-def at_rest(heap, base, seconds=3):
+def at_rest(heap, base, seconds=10):
     """The process as it is once sockets of the last room are closed; what it is after that time if they are not."""
     end = time.monotonic() + seconds
     while True:

@@ -98,6 +98,7 @@ class Library:
                 for i in range(start, len(self.events)):
                     if fits(self.events[i]):
                         return i, self.events[i]
+                start = max(start, len(self.events))  # each is looked at once: many who wait for much would slow each other down
                 left = end - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"no {what} in {seconds} s; events {[kind(e) for e in self.events[-20:]]}, "
@@ -114,7 +115,7 @@ class Library:
                          e.room_event.WhichOneof("message") == name and
                          room in (None, e.room_event.room_handle), seconds, start, what=name)
 
-    def log(self, level, text, seconds=5):
+    def log(self, level, text, seconds=20):
         """The first record of that level that contains text."""
         end = time.monotonic() + seconds
         with self.changed:

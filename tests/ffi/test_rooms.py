@@ -14,6 +14,7 @@ import conftest
 import peers
 import raw
 from test_audio import buffer_of, capture, error_of, frames_of, new_track, pcm, samples_of
+from test_secrets import Signalling
 
 CLIENT_INITIATED, DUPLICATE_IDENTITY, PARTICIPANT_REMOVED, CONNECTION_TIMEOUT = 1, 2, 4, 14
 DISCONNECTED, CONNECTED = 0, 1
@@ -114,11 +115,13 @@ def test_a_token_is_refused_with_the_servers_reason(both, server, room):
     cases = {"invalid": peers.token("a", room, secret="another-secret-of-the-right-length-0123456789"),
              "expired": peers.token("a", room, ttl_seconds=-600), "empty": ""}
     for name, token in cases.items():
-        began = time.monotonic()
-        response = both.request("connect", url=server.url, token=token, options={})
+        way = Signalling(server.port)
+        response = both.request("connect", url=f"ws://127.0.0.1:{way.port}", token=token, options={})
         callback = both.callback_of("connect", response, 30)
+        way.close()
         assert callback.error.startswith("engine: signal failure: client error: 401 Unauthorized"), (name, callback.error)
-        assert time.monotonic() - began < 3, "final: not tried again"
+        connections = len(way.kept) // 2
+        assert connections == {"ours": 1, "stock": 2}[both.name], "final: tried once (the stock library asks for the reason besides)"
         if token and both.name == "ours":
             assert token not in callback.error
     assert [raw.kind(e) for e in both.events] == ["connect"] * 3
@@ -126,7 +129,7 @@ def test_a_token_is_refused_with_the_servers_reason(both, server, room):
 
 def test_nobody_ready_closes_the_room(lib, server, room):
     bob = Joined(lib, server, room, "bob", ready=False)
-    assert bob.event("disconnected", seconds=25).reason == CONNECTION_TIMEOUT
+    assert bob.event("disconnected", seconds=60).reason == CONNECTION_TIMEOUT
     bob.event("eos")
     with pytest.raises(LookupError):
         bob.ready()
@@ -255,18 +258,20 @@ def test_sound_is_turned_off_and_on_by_the_listener(both, server, room):
         before = packets()
         time.sleep(1)  # the length of what is counted
         return packets() - before
+
+    def goes_on():
+        before = packets()
+        peers.wait_for(lambda: packets() > before + 30, 20, "packets")
+        peers.wait_for(lambda: loud() > 3000, 20, "the tone")
     try:
-        peers.wait_for(lambda: loud() > 3000, 15, "the tone")
-        assert in_a_second() > 30
+        goes_on()
         both.request("enable_remote_track", track_handle=remote, enabled=False)
-        assert loud() > 3000 and in_a_second() > 30, "streams go on: the switch is for a sound device"
+        goes_on()  # the switch is for a sound device
         both.request("enable_remote_track", track_handle=remote, enabled=True)
         both.request("enable_remote_track_publication", track_publication_handle=publication, enabled=False)
-        peers.wait_for(lambda: in_a_second() == 0, 15, "the server to stop")
-        assert loud() < 10, "silence, and still frames"
+        peers.wait_for(lambda: in_a_second() == 0 and loud() < 10, 20, "the server to stop: silence, and still frames")
         both.request("enable_remote_track_publication", track_publication_handle=publication, enabled=True)
-        peers.wait_for(lambda: loud() > 3000, 15, "the tone again")
-        assert in_a_second() > 30
+        goes_on()
     finally:
         speaking.set()
         speaker.join()
@@ -451,7 +456,7 @@ def test_a_publication_outlives_its_handles(lib, server, room):
     frames_of(lib, stream, 50, start)
     sent = packets_sent(lib, alice)
     frames_of(lib, stream, 100, len(lib.events))
-    assert packets_sent(lib, alice) > sent, "silence goes on being sent"
+    peers.wait_for(lambda: packets_sent(lib, alice) > sent, 10, "silence to go on being sent")
     assert not {"track_unpublished", "track_unsubscribed"} & set(bob.names(start))
 
 

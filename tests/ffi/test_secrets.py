@@ -76,8 +76,8 @@ class Proxy(Signalling):
 
     def serve(self, client):
         head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(65536)
+        while b"\r\n\r\n" not in head and (piece := client.recv(65536)):
+            head += piece
         self.kept.append(head)
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         super().serve(client)
