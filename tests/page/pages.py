@@ -6,7 +6,7 @@ import pathlib
 
 import peers
 
-RATE, PICTURES = 20, 100  # the camera: numbers 0..99, over and over
+RATE, PICTURES = 20, 200  # the camera: numbers 0..199, over and over; two that are seen one after the other are less than half of that apart
 
 
 class Pages(peers.Program):

@@ -82,8 +82,10 @@ def test_one_that_stops_reading_costs_little_and_holds_nobody_up(server, room):
         text = "m" * 100_000
         for i in range(120):  # 12 MB that the sleeper is told and does not read
             server.call("room", "update_room_metadata", "UpdateRoomMetadataRequest", room=room, metadata=f"{i}{text}")
-        peers.wait_for(lambda: any(str(e.get("args", "")).find("119m") >= 0 for e in bob.events("room_metadata_changed")), 20,
-                       "bob to hear the last of it")
+            if i % 10 == 9:  # the others are never behind by what would be too much for them as well
+                for other in (alice, bob):
+                    peers.wait_for(lambda: any(f"'{i}m" in str(e.get("args", "")) for e in other.events("room_metadata_changed")), 20,
+                                   "the others to hear of it")
         assert rss_kb(server) - before < 12 * 1024, "4 MiB wait for one connection at most"
         sleeper.process.send_signal(signal.SIGCONT)
         alice.finish()
@@ -105,10 +107,10 @@ def test_a_flood_of_joins_is_refused_cheaply_and_the_server_stays(server, room):
     good = peers.token("probe", room)
     statuses = set()
     began = time.monotonic()
-    while time.monotonic() - began < 2:
+    while time.monotonic() - began < 2 or (len(statuses) < 2 and time.monotonic() - began < 30):
         statuses.add(get(server, "/rtc/validate?access_token=wrong")[0])
     assert statuses == {401, 429}
-    peers.wait_for(lambda: get(server, "/rtc/validate?access_token=" + good)[0] == 200, 5, "the second to pass")
+    peers.wait_for(lambda: get(server, "/rtc/validate?access_token=" + good)[0] == 200, 20, "the second to pass")
 
 
 def test_connections_beyond_the_bound_do_not_shut_out_the_next_one(server):

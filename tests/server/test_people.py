@@ -116,7 +116,7 @@ def test_a_cut_signal_is_resumed_without_a_gap_and_no_reliable_message_is_lost(s
         await ann.room.local_participant.publish_data(b"after")
         await until(lambda: len(bob.data) == 3 and len(ann.data) == 1, 10, f"the data: {bob.data} {ann.data}")
         assert [p.data for p in bob.data] == [b"before", b"during", b"after"] and ann.data[0].data == b"to ann"
-        assert bob.frames > before + 50
+        await until(lambda: bob.frames > before + 50, 10, "sound after it")
         assert not {"track_unsubscribed", "participant_disconnected"} & set(bob.events)
         await ann.leave()
         await bob.told("participant_disconnected")
@@ -290,8 +290,8 @@ def test_who_is_killed_is_gone_for_the_others(server, room):
             bob.wait("participant_connected")
             ann.process.send_signal(signal.SIGKILL)
             began = time.monotonic()
-            bob.wait("participant_disconnected", seconds=40)
-            assert time.monotonic() - began < 35
+            bob.wait("participant_disconnected", seconds=60)
+            assert time.monotonic() - began < 40
 
 
 def test_one_who_stops_reading_disturbs_nobody(server, room):

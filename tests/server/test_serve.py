@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 from livekit import api
@@ -30,11 +31,14 @@ class Serve:
         self.process = subprocess.Popen([*before, LKC, "serve", *arguments, *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, env={**os.environ, **(env or {})})
         self.lines = []
+        guard = threading.Timer(30, self.process.kill)  # one that says nothing would be waited for without end
+        guard.start()
         while len(self.lines) < 3:
             line = self.process.stdout.readline()
             if not line:
                 raise RuntimeError(self.process.stderr.read())
             self.lines.append(line)
+        guard.cancel()
         self.port = int(re.search(r":(\d+)$", self.lines[1].strip()).group(1))
 
     def end(self, how=signal.SIGTERM):
@@ -167,7 +171,7 @@ def test_whoever_is_in_is_told_to_leave_when_it_ends():
     with peers.Server(ours=True) as server, peers.Program("watch", "stock", server.url, peers.token("alice", "room")) as alice:
         alice.wait("connected")
         server.process.terminate()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0
         alice.wait("disconnected", 90)  # ten tries to come back, waits of up to 7 s that it draws itself
 
 
