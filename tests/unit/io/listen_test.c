@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The other end is a plain blocking socket of the test's own thread; the loop runs on its own. */
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "io/loop_internal.h"
-#include "lk_test.h"
+#include "patience.h"
 
 #define ANSWER_BYTES ((size_t)3 << 20)
 
@@ -49,8 +45,7 @@ static void on_loop(stage *s, void (*run)(stage *))
     s->task.run = run_task;
     lk_loop_post(s->loop, &s->task);
     pthread_mutex_lock(&s->lock);
-    while (!s->done)
-        pthread_cond_wait(&s->changed, &s->lock);
+    WAIT_OR_ABORT(&s->done, &s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -79,10 +74,9 @@ static void close_stage(stage *s)
 static int dial(const lk_addr *to)
 {
     struct sockaddr_storage sa;
-    const struct timeval patience = {20, 0};
     socklen_t len = lk_io_to_sockaddr(to, &sa);
     int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    be_patient(fd);
     CHECK(connect(fd, (struct sockaddr *)&sa, len) == 0);
     return fd;
 }
@@ -206,8 +200,7 @@ static void listen_deaf(stage *s)
 static void wait_done(stage *s)
 {
     pthread_mutex_lock(&s->lock);
-    while (!s->done)
-        pthread_cond_wait(&s->changed, &s->lock);
+    CHECK(wait_until(&s->done, &s->changed, &s->lock));
     s->done = false;
     pthread_mutex_unlock(&s->lock);
 }
@@ -300,14 +293,13 @@ LK_TEST(a_batch_arrives_in_order_and_size_wherever_it_goes)
     if (!open_stage(&w.s))
         return;
     lk_addr to[2];
-    const struct timeval patience = {20, 0};
     for (size_t i = 0; i < 2; i++) {
         struct sockaddr_storage sa;
         lk_addr any = lk_addr_v4(127, 0, 0, 1, 0);
         socklen_t len = lk_io_to_sockaddr(&any, &sa);
         fd[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         CHECK(bind(fd[i], (struct sockaddr *)&sa, len) == 0 && getsockname(fd[i], (struct sockaddr *)&sa, &len) == 0);
-        setsockopt(fd[i], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        be_patient(fd[i]);
         lk_io_from_sockaddr(&to[i], (struct sockaddr *)&sa);
     }
     /* Runs of equal size with a short one at the end, alone ones, growing ones, and a change of destination within a run. */

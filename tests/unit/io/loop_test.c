@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <arpa/inet.h>
-#include <dirent.h>
-#include <pthread.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "io/loop.h"
-#include "lk_test.h"
+#include "patience.h"
 
 /* Real sockets and threads: a condition instead of a sleep, with a deadline only for the broken case. */
 typedef struct latch {
@@ -28,23 +25,13 @@ static bool wait_gate(int value)
 {
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += 20;
+    end.tv_sec += PATIENCE_SEC;
     pthread_mutex_lock(&gate.lock);
     while (gate.value < value && pthread_cond_timedwait(&gate.changed, &gate.lock, &end) == 0) {
     }
     bool ok = gate.value >= value;
     pthread_mutex_unlock(&gate.lock);
     return ok;
-}
-
-static size_t count_entries(const char *dir)
-{
-    size_t n = 0;
-    DIR *d = opendir(dir);
-    while (d && readdir(d))
-        n++;
-    closedir(d);
-    return n;
 }
 
 /* The loop runs on its own thread, the counting allocator of the frame does not: malloc here. */
@@ -74,16 +61,16 @@ LK_TEST(a_loop_starts_and_stops_without_leaving_threads_or_descriptors)
         lk_loop *loop;
         counter c = {{NULL, count_run}, 0};
         if (i == 1) { /* libuv keeps a pipe of its own for the life of the process */
-            fds = count_entries("/proc/self/fd");
-            threads = count_entries("/proc/self/task");
+            fds = entries("/proc/self/fd");
+            threads = entries("/proc/self/task");
         }
         REQUIRE(lk_loop_new(&loop, &real, NULL) == LK_OK);
         lk_loop_post(loop, &c.task);
         lk_loop_free(loop);
         CHECK_EQ(c.runs, 1);
     }
-    CHECK_EQ(count_entries("/proc/self/fd"), fds);
-    CHECK_EQ(count_entries("/proc/self/task"), threads);
+    CHECK_EQ(entries("/proc/self/fd"), fds);
+    CHECK(threads_settle(threads));
 }
 
 typedef struct work {
@@ -181,6 +168,7 @@ static int listener(uint16_t *port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && listen(fd, 4) == 0);
     CHECK(getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
+    be_patient(fd);
     *port = ntohs(sa.sin_port);
     return fd;
 }
@@ -194,6 +182,7 @@ LK_TEST(a_stream_is_dialled_by_name_and_carries_bytes_both_ways)
     REQUIRE(lk_loop_new(&c.loop, &real, NULL) == LK_OK);
     lk_loop_post(c.loop, &c.start);
     int peer = accept(server, NULL, NULL);
+    be_patient(peer);
     char buf[4];
     CHECK_EQ(recv(peer, buf, 4, MSG_WAITALL), 4);
     CHECK_EQ(send(peer, "pong", 4, 0), 4);
@@ -230,6 +219,7 @@ static int dead_resolver(char servers[40])
     char num[LK_STR_FMT_MAX];
     int hole = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     CHECK(bind(hole, (struct sockaddr *)&sa, sizeof sa) == 0 && getsockname(hole, (struct sockaddr *)&sa, &len) == 0);
+    be_patient(hole);
     memcpy(servers, "127.0.0.1:", 10);
     memcpy(servers + 10, lk_u64_text(ntohs(sa.sin_port), num), 6);
     return hole;
