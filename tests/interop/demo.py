@@ -88,8 +88,8 @@ def both(program):
 
 
 def last_look(bob, shown):
-    """What Bob has seen once the last picture is there, or a second has gone by: the last ones are under way."""
-    until = time.monotonic() + 1
+    """What Bob has seen once the last picture is there, or three seconds have gone by: the last ones are under way."""
+    until = time.monotonic() + 3
     while (seen := bob.ask("seen")) and time.monotonic() < until and shown - 1 not in seen["numbers"]:
         time.sleep(0.05)
     return seen

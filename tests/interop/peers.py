@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 import wave
 
 import numpy as np
@@ -174,6 +175,37 @@ def wait_for(condition, seconds, what):
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds} s for {what}")
         time.sleep(0.02)
+
+
+TRIES = 3
+
+
+def undisturbed(look, judge):
+    """What look() gave when judge() had nothing against it; looked at three times at most.
+
+    For what is judged by ear, eye or pace: a process that another one kept from its core for a second or two tears what passes just
+    then, and that is nobody's fault. What the engine itself breaks is broken in each of the looks.
+    """
+    for left in reversed(range(TRIES)):
+        seen = look()
+        try:
+            judge(seen)
+            return seen
+        except AssertionError as error:
+            if not left:
+                raise
+            warnings.warn(f"looked at again: {str(error)[:500]}", stacklevel=2)
+
+
+@contextlib.contextmanager
+def limited(process, seconds=120):
+    """Whoever reads from the process inside reaches an end: one that is silent for so long is killed."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
 
 
 class Program:
@@ -377,9 +409,44 @@ def compare(source, heard):
             "level_db": float(level), "gap_ms": longest_gap * 1000 / RATE}
 
 
-def assert_heard(source, heard, correlation=0.9, gap_ms=60):
+def is_heard(result):
+    return result["correlation"] >= 0.9 and abs(result["level_db"]) <= 3 and result["gap_ms"] <= 60
+
+
+def assert_heard(source, heard):
     result = compare(source, heard)
-    assert result["correlation"] >= correlation, result
-    assert abs(result["level_db"]) <= 3, result
-    assert result["gap_ms"] <= gap_ms, result
+    assert is_heard(result), result
     return result
+
+
+def written(path):
+    """Samples of a recording that still goes on: what is behind its header, which is right only at the end."""
+    data = path.read_bytes()[44:] if path.exists() else b""
+    return np.frombuffer(data[:len(data) // 2 * 2], dtype=np.int16)
+
+
+HALT = 3 * RATE  # samples by which somebody who stood still may move what comes after
+TAIL = 3  # seconds that the last words are waited for
+
+
+def until_heard(source, say, path, fresh=False):
+    """say() says the message, and the recording (a fresh one each time, or one that goes on) holds the whole of it; or, because of those who
+    stood still meanwhile, of each third one of three times does.
+
+    Silence, noise, another's words, holes, a wrong level and a message of which the same part is always missing fail.
+    """
+    missing, results = np.array_split(np.arange(len(source)), 3), []
+    for _ in range(TRIES):
+        begin = 0 if fresh else len(written(path))
+        say()
+        end = time.monotonic() + TAIL
+        while not is_heard(result := compare(source, recording := written(path)[begin:])) and time.monotonic() < end:
+            time.sleep(0.2)
+        if is_heard(result):
+            return
+        missing = [third for third in missing if not is_heard(compare(source[third], recording[max(0, third[0] - HALT):]))]
+        if not missing:
+            return
+        results.append(result)
+        warnings.warn(f"listened to again: {result}", stacklevel=2)
+    raise AssertionError(results)

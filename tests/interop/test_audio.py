@@ -19,13 +19,12 @@ def call(server, room, tmp_path, sender, receiver, netns=None, times=1):
             subscribed = bob.wait("track_subscribed", identity="alice")
             assert subscribed["type"] == "RemoteAudioTrack" and subscribed["name"] == "speech"
             bob.wait("first_frame")
-            alice.say("feed 1")
-            alice.wait("fed", 60)
+            peers.until_heard(source, lambda: alice.ask("feed 1", "fed", 60), heard)
             stats = {"alice": alice.stats(), "bob": bob.stats()}
             assert alice.finish() == 0
         bob.wait("track_unsubscribed")
         assert bob.finish() == 0
-    stats["heard"] = peers.assert_heard(source, peers.read_wav(heard))
+    assert len(peers.read_wav(heard)) >= len(source) // 2, "what was listened to is in the file that is left"
     return stats
 
 
@@ -58,4 +57,6 @@ def test_five_percent_loss_both_ways(room, tmp_path):
         assert net.up.lost > 15 and net.down.lost > 15, "the link did nothing"
     inbound = stats["bob"]["inbound_rtp"][0]
     assert inbound["concealed_samples"] > 0 and inbound["concealment_events"] > 0, inbound
-    assert inbound["concealed_samples"] < 0.15 * inbound["total_samples_received"], inbound
+    # What became silence is left out: a process that stands still for a while leaves seconds of that, and lost packets leave none.
+    made_up = inbound["concealed_samples"] - inbound["silent_concealed_samples"]
+    assert made_up < 0.15 * inbound["total_samples_received"], inbound

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make demo` does what it says and cannot be satisfied by less: the run itself, and the measure it is judged by."""
+import contextlib
 import json
 import os
 import pty
@@ -76,6 +77,28 @@ def test_a_message_said_three_times_is_not_taken_for_its_neighbour(spoken):
     assert peers.assert_heard(thrice, heard)["correlation"] > 0.98
 
 
+def until_heard(monkeypatch, path, source, *recordings):
+    """Whether that is enough, when so and so is recorded of what is said."""
+    monkeypatch.setattr(peers, "TAIL", 0)
+    monkeypatch.setattr(peers, "TRIES", len(recordings))
+    times = iter(recordings)
+    try:
+        peers.until_heard(source, lambda: peers.write_wav(path, next(times)), path, fresh=True)
+        return True
+    except AssertionError:
+        return False
+
+
+@pytest.mark.filterwarnings("ignore:listened to again")
+def test_each_part_has_to_be_heard_but_not_all_at_the_same_time(spoken, monkeypatch, tmp_path):
+    def judged(*recordings):
+        return until_heard(monkeypatch, tmp_path / "h.wav", spoken, *recordings)
+    second, halt = peers.RATE, np.zeros(2 * peers.RATE, np.int16)
+    early, late = (np.concatenate([spoken[:at], halt, spoken[at:]]) for at in (second, 3 * second))
+    cut = np.concatenate([spoken[:3 * second], spoken[5 * second:]])
+    assert judged(cut, early) and not judged(late, late) and not judged(*2 * [spoken[:len(spoken) // 2]])
+
+
 def test_pictures_are_judged_by_share_and_by_likeness():
     def seen(numbers, psnr=40.0):
         return demo.judge_pictures({"numbers": numbers, "unreadable": 0, "psnr_db": [psnr] * 3}, 100)
@@ -91,31 +114,30 @@ def run_in_terminal(command, seconds):
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=peers.ROOT)
     os.close(theirs)
     said = b""
-    while True:
-        try:
-            more = os.read(mine, 65536)
-        except OSError:
-            break
-        if not more:
-            break
-        said += more
+    with peers.limited(process, seconds), contextlib.suppress(OSError):  # the other end is closed
+        while more := os.read(mine, 65536):
+            said += more
     os.close(mine)
-    return process.wait(seconds), said.decode()
+    return process.wait(20), said.decode()
 
 
-def test_the_demo_is_heard_and_leaves_what_it_heard(spoken):
-    status, said = run_in_terminal([sys.executable, str(peers.ROOT / "tests/interop/demo.py")], 60)
+def judge_demo(run):
+    status, said = run
     assert status == 0, said[-3000:]
     assert re.search(r"demo: heard and seen; see demo-out/", said)
     # A table that is drawn again in its place, once a second, with numbers that move.
-    assert said.count("\033[2K") > 5 * len(demo.ROWS) / 2 and re.search(r"\033\[\d+A", said)
+    assert said.count("\033[2K") > 3 * len(demo.ROWS) / 2 and re.search(r"\033\[\d+A", said)
     sent = [int(n) for n in re.findall(r"packets sent\s+(\d+)", said)]
-    assert len(sent) >= 5 and sent == sorted(sent) and sent[-1] > sent[0] + 100
+    assert len(sent) >= 3 and sent == sorted(sent) and sent[-1] > sent[0] + 100
+
+
+def test_the_demo_is_heard_and_leaves_what_it_heard(spoken):
+    peers.undisturbed(lambda: run_in_terminal([sys.executable, str(peers.ROOT / "tests/interop/demo.py")], 120), judge_demo)
     with wave.open(str(demo.OUT / "heard.wav")) as heard:
         assert heard.getframerate() == peers.RATE and heard.getnframes() > len(spoken)
     left = json.loads((demo.OUT / "stats.json").read_text())
     assert left["heard"] is True and left["limits"]["correlation"] == 0.9 and left["limits"]["gap_ms"] == 60
-    assert left["library"] == peers.library_path("ours") and len(left["samples"]) >= 5
+    assert left["library"] == peers.library_path("ours") and len(left["samples"]) >= 3
     assert passes(spoken, peers.read_wav(demo.OUT / "heard.wav"))
 
 

@@ -24,9 +24,7 @@ def test_a_server_killed_and_started_again(room, tmp_path, listener, ours):
         bob.wait("first_frame", 30)  # of the track under its new sid
         alice.say("describe")
         assert alice.wait("describe")["sid"] not in ("", before)
-        alice.say("feed 1")
-        alice.wait("fed", 60)
+        peers.until_heard(source, lambda: alice.ask("feed 1", "fed", 60), tmp_path / "h.wav")
         for side in (alice, bob):
             assert len(side.events("reconnecting")) == len(side.events("reconnected")) == 1
             assert not side.events("disconnected") and side.finish() == 0
-    peers.assert_heard(source, peers.read_wav(tmp_path / "h.wav"))
