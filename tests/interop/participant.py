@@ -174,13 +174,14 @@ class Participant:
         self.showing = asyncio.create_task(self.show())
 
     async def show(self):
-        began, n = time.monotonic(), 0
+        due, n = time.monotonic(), 0
         while True:
             width, height = self.scale * pictures.WIDTH, self.scale * pictures.HEIGHT
             frame = rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, pictures.i420(n, self.scale))
             self.camera.capture_frame(frame)
             self.shown = n = n + 1
-            await asyncio.sleep(max(0.0, began + n * self.scale / pictures.RATE - time.monotonic()))
+            due = max(due + self.scale / pictures.RATE, time.monotonic())  # after a halt the numbers go on where they were, without a burst
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def order_enough(self, _):
         self.showing.cancel()
@@ -203,8 +204,12 @@ class Participant:
         tell("published", publication=self.publication.sid, **portrait(self.track))
 
     async def order_feed(self, times):
-        """Plays the file so often; returns at once, "fed" tells the end."""
-        self.tasks.append(asyncio.create_task(self.feed(int(times or 1))))
+        """Plays the file so often; returns at once, "fed" tells the end unless "hush" comes first."""
+        self.feeding = asyncio.create_task(self.feed(int(times or 1)))
+        self.tasks.append(self.feeding)
+
+    async def order_hush(self, _):
+        self.feeding.cancel()
 
     async def feed(self, times):
         with wave.open(self.options.wav) as w:

@@ -67,10 +67,14 @@ def test_a_pause_keeps_the_layer_that_was_chosen(call):
     order(bob, LOW)
     size(bob, SMALL)
     order(bob, "enable off")
-    before = received(bob)
-    while (now := received(bob)) > before:
-        before = now
+    before = -1
+
+    def rests():
+        nonlocal before
         time.sleep(0.5)
+        last, before = before, received(bob)
+        return last == before
+    peers.wait_for(rests, 30, "the pictures to rest")
     order(bob, "enable on")
     peers.wait_for(lambda: received(bob) > before + 20, 20, "the pictures to come back")
     seen = peers.by_kind(bob.ask("picture_stats")["stats"])["inbound_rtp"][0]

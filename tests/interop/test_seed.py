@@ -52,13 +52,13 @@ def element(line):
 
 
 def reported(side, kind, field):
-    """Statistics once the other side's reports say something (it takes seconds)."""
+    """Statistics once the other side's reports say something (it takes seconds), of a moment with sound in it, not between two words."""
     kept = {}
 
     def there():
         kept.update(side.stats())
-        return kind in kept and kept[kind][0][field]
-    peers.wait_for(there, 20, f"{kind}.{field} at {side.name}")
+        return kind in kept and kept[kind][0][field] and all(e.get("audio_level", 1) for entries in kept.values() for e in entries)
+    peers.wait_for(there, 30, f"{kind}.{field} and a level at {side.name}")
     return kept
 
 
@@ -81,10 +81,11 @@ def story(server, room, tmp_path, library):
             seen["remote, subscribed"] = element(subscribed)
             assert subscribed["sid"] == subscribed["publication"] == published["publication"]
             bob.wait("first_frame")
-            alice.say("feed 1")
+            alice.say("feed 12")  # until it is told to hush, however long the reports take
             alice.wait("feeding")
             local = reported(alice, "remote_inbound_rtp", "round_trip_time_measurements")
             remote = reported(bob, "remote_outbound_rtp", "reports_sent")
+            alice.say("hush")
             alice.say("mute")
             alice.wait("track_muted")
             seen["local, muted"] = element(alice.ask("describe"))
