@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may stand between a client and livekit-server: a front that speaks TLS or serves it under a path, a proxy that
-opens tunnels on CONNECT. Threads of the test; every head that came is kept."""
+opens tunnels on CONNECT. Threads of the test; every head that came is kept, and who came at all is counted (met)."""
 import contextlib
 import pathlib
 import select
@@ -40,7 +40,7 @@ class Listener:
 
     def __enter__(self):
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port, self.heads, self.open = self.socket.getsockname()[1], [], True
+        self.port, self.heads, self.open, self.met = self.socket.getsockname()[1], [], True, 0
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
         return self
@@ -53,6 +53,7 @@ class Listener:
         while self.open:
             with contextlib.suppress(OSError):
                 taken, _ = self.socket.accept()
+                self.met += 1
                 threading.Thread(target=self.guarded, args=(taken,), daemon=True).start()
 
     def guarded(self, taken):

@@ -24,13 +24,13 @@ def start(role, library, url, identity, room, count, size, netns=None):
 
 def post(url, room, sender, receiver, count, size, netns=None, seconds=90, role="send", receiver_netns=None):
     bob = start("receive", receiver, url, "bob", room, count, size, receiver_netns or netns)
-    assert json.loads(bob.stdout.readline())["event"] == "connected"
+    with peers.limited(bob, 60):
+        assert json.loads(bob.stdout.readline())["event"] == "connected"
     alice = start(role, sender, url, "alice", room, count, size, netns)
     try:
         out, err = bob.communicate(timeout=seconds)
-        alice.stdin.close()
-        alice_out = alice.stdout.read()
-        assert alice.wait(30) == 0, (alice_out, alice.stderr.read())
+        alice_out, alice_err = alice.communicate(timeout=30)
+        assert alice.returncode == 0, (alice_out, alice_err)
     finally:
         for process in (alice, bob):
             process.kill()
@@ -43,7 +43,8 @@ def post(url, room, sender, receiver, count, size, netns=None, seconds=90, role=
 def test_packets_arrive_once_and_in_order(server, room, sender, receiver):
     got, _ = post(server.url, room, sender, receiver, 200, 1000)
     assert got["reliable"] == list(range(200)) and got["topics"] == ["count"], got
-    assert got["lossy"] >= 190 and got["not_for_bob"] == 0 and got["whole"], got
+    # Nothing promises the lossy ones while somebody stands still; a channel that carries the first few alone, or none, is found.
+    assert got["lossy"] >= 100 and got["not_for_bob"] == 0 and got["whole"], got
 
 
 def test_long_packets_and_longer_ones(server, room):
@@ -92,7 +93,7 @@ def test_packets_for_nobody_for_oneself_and_after_the_end(server, room):
             for kind in ("reliable", "lossy"):
                 alice.say(f"send {whom} {kind} - 1 100")
                 alice.wait("done", order="send")
-        peers.wait_for(lambda: len(bob.events("data")) == 4, 10, "the four that are for Bob")
+        peers.wait_for(lambda: len(bob.events("data")) == 4, 20, "the four that are for Bob")
         assert sorted(line["kind"] for line in bob.events("data")) == ["lossy", "lossy", "reliable", "reliable"]
         assert all(line["whole"] for line in bob.events("data")) and alice.events("data") == []
         alice.say("send all reliable - 1 64000")

@@ -8,10 +8,13 @@ import time
 
 import pytest
 
+import fronts
 import peers
 import world
 
-SLACK = 1.5  # seconds on top of a promised limit, for a busy machine
+# Seconds on top of a promised limit: a busy machine may keep a process from its core for two. What never ends, or ends by another,
+# longer limit, is still found.
+SLACK = 3
 
 
 def refused(url, token, **options):
@@ -36,9 +39,11 @@ def test_token_is_refused(server, room, case, status, reason):
              "no grant": lambda: peers.token("alice", room, room_join=False),
              "other room only": lambda: peers.token("alice", "", room_join=False, room_list=True),
              "not a token": lambda: "aaaaaaaaaaaa.bbbbbbbbbbbbbbbbbb.cccccccc"}[case]()
-    line = refused(server.url, token)
+    with fronts.Front(server) as front:
+        line = refused(front.url(), token)
+        asked = [head.split(" ")[1].partition("?")[0] for head in front.heads]
     assert status in line["text"] and reason in line["text"].lower(), line
-    assert line["seconds"] < 2, "a refusal is not tried again"
+    assert asked == ["/rtc/v1"], "a refusal is not tried again"
 
 
 def test_a_long_token_is_cut_out_of_the_reason_whole(server, room):
@@ -170,7 +175,7 @@ def test_server_shuts_down(room):
         alice.wait("connected")
         server.process.terminate()  # livekit-server waits for everybody to leave, lkc serve tells them
         if not server.ours:
-            peers.wait_for(lambda: "exit requested" in server.log_path.read_text(), 10, "the server to have taken that")
+            peers.wait_for(lambda: "exit requested" in server.log_path.read_text(), 20, "the server to have taken that")
             server.process.terminate()  # it tells everybody to leave
         assert alice.wait("disconnected", 60)["args"][0] in (3, 9), "SERVER_SHUTDOWN, or SIGNAL_CLOSE"
         assert alice.finish() == 0
@@ -181,7 +186,7 @@ def test_statistics_before_and_after(server, room, tmp_path):
     peers.write_wav(tmp_path / "s.wav", peers.speech())
     with peers.Program("publish", "ours", server.url, peers.token("alice", room), wav=tmp_path / "s.wav") as alice:
         alice.wait("published")
-        peers.wait_for(lambda: "outbound_rtp" in alice.stats(), 10, "statistics of the published track")
+        peers.wait_for(lambda: "outbound_rtp" in alice.stats(), 20, "statistics of the published track")
         for order in ("unpublish", "disconnect"):
             alice.say(order)
             alice.wait("done", order=order)
@@ -199,24 +204,27 @@ def test_junk_on_the_media_ports(server, room, tmp_path):
             peers.Program("publish", "ours", server.url, peers.token("alice", room), wav=tmp_path / "s.wav") as alice:
         alice.wait("published")
         bob.wait("first_frame")
-        alice.say("feed 1")
-        alice.wait("feeding")
         noise = random.Random(1)
         targets = [t for side in (alice, bob) for t in udp_addresses(side.process.pid)]
         assert targets, "the participants must have UDP sockets"
-        sent = 0
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as v4, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as v6:
-            while not alice.events("fed"):
-                for family, address in targets:
-                    first = noise.choice([0, 1, 20, 22, 23, 63, 64, 128, 143, 191, 200, 255])
-                    with contextlib.suppress(OSError):
-                        (v4 if family == 4 else v6).sendto(bytes([first]) + noise.randbytes(noise.randrange(0, 1400)), address)
-                        sent += 1
-                time.sleep(0.005)
-        assert sent > 1000
+
+        def say():
+            said, sent = len(alice.events("fed")), 0
+            alice.say("feed 1")
+            alice.wait("feeding")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as v4, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as v6:
+                while len(alice.events("fed")) == said and alice.process.poll() is None:
+                    for family, address in targets:
+                        first = noise.choice([0, 1, 20, 22, 23, 63, 64, 128, 143, 191, 200, 255])
+                        with contextlib.suppress(OSError):
+                            (v4 if family == 4 else v6).sendto(bytes([first]) + noise.randbytes(noise.randrange(0, 1400)), address)
+                            sent += 1
+                    time.sleep(0.005)
+            alice.wait("fed")
+            assert sent > 200, "some of it in every second, however late this loop is"
+        peers.until_heard(source, say, tmp_path / "h.wav")
         assert bob.finish() == 0 and alice.finish() == 0
         assert not bob.events("disconnected") or bob.events("disconnected")[0]["args"] == [1]
-    peers.assert_heard(source, peers.read_wav(tmp_path / "h.wav"))
 
 
 def udp_addresses(pid):

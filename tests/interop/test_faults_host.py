@@ -23,7 +23,7 @@ from test_faults_path import goes_on, orders, shim, talking  # noqa: F401  (shim
 
 def test_no_descriptor_left_is_said_and_the_room_goes_on(server, room, tmp_path):
     with talking(server, room, tmp_path) as (alice, bob):
-        goes_on(bob, 10)
+        goes_on(bob, 20)
         files = f"/proc/{alice.process.pid}/fd"
         used, limits, texts = len(os.listdir(files)), resource.prlimit(alice.process.pid, resource.RLIMIT_NOFILE), []
         # One descriptor more each time: the socket of the server is refused, then those of the media, then none.
@@ -37,7 +37,7 @@ def test_no_descriptor_left_is_said_and_the_room_goes_on(server, room, tmp_path)
             assert "too many open files" in line["text"] or "descriptors" in line["text"], line
             texts.append(line["text"])
         assert texts and not line["text"], "without a descriptor nothing connects, with enough it does"
-        goes_on(bob, 10)
+        goes_on(bob, 20)
         assert not alice.ask(f"second {server.url} {peers.token('carol', room)}", seconds=60)["text"], "and later it does"
         assert not alice.events("disconnected") and alice.finish() == 0
 
@@ -45,9 +45,9 @@ def test_no_descriptor_left_is_said_and_the_room_goes_on(server, room, tmp_path)
 def test_no_thread_to_be_had_is_said_and_the_room_goes_on(server, room, tmp_path, shim):  # noqa: F811
     with orders(shim, tmp_path) as (env, put):
         with talking(server, room, tmp_path, env=env) as (alice, bob):
-            goes_on(bob, 10)
+            goes_on(bob, 20)
             put(no_threads=1)
-            goes_on(bob, 10, 100)
+            goes_on(bob, 20, 100)
             line = alice.ask(f"second {server.url} {peers.token('carol', room)}", seconds=60)
             assert not line["text"], "a second room needs no thread of its own"
             put()
@@ -60,7 +60,7 @@ def test_no_thread_to_be_had_is_said_and_the_room_goes_on(server, room, tmp_path
 def test_a_server_that_stops_answering_in_mid_call_is_noticed(room, tmp_path):
     """Stopped, not gone: its sockets take everything and answer nothing. The server announced 15 s of patience."""
     with peers.Server() as server, talking(server, room, tmp_path) as (alice, bob):
-        goes_on(bob, 10)
+        goes_on(bob, 20)
         os.kill(server.process.pid, signal.SIGSTOP)
         began = time.monotonic()
         try:
@@ -101,7 +101,10 @@ def upgraded(connection):
     """The head of the answer that turns the connection into a WebSocket."""
     head = b""
     while b"\r\n\r\n" not in head:
-        head += connection.recv(4096)
+        more = connection.recv(4096)
+        if not more:
+            raise OSError("no request")
+        head += more
     key = next(line.split(b":")[1].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     return (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -197,7 +200,7 @@ def test_tls_cut_in_every_state_is_an_error_in_time(server, room, certificate):
         with peers.Program("watch", "ours", url, peers.token("alice", room), env=environment) as whole:
             whole.wait("connected")
             assert whole.finish() == 0
-        peers.wait_for(lambda: tls.passed > 1000, 10, "the first connection to be counted")
+        peers.wait_for(lambda: tls.passed > 1000, 20, "the first connection to be counted")
         upgrade = 1400  # handshake, tickets and the head of the answer are about that long
         with peers.Program("watch", "ours", server.url, peers.token("bob", room), env=environment, timeout=1) as bob:
             bob.wait("connected")

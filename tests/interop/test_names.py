@@ -9,6 +9,7 @@ import pytest
 
 import peers
 import world
+from test_faults import SLACK
 
 NAME = "livekit.example"
 
@@ -56,7 +57,7 @@ def test_a_dead_address_is_overtaken(room, alive, dead, ipv6):
         world.ip("-n", net.clients, *mine, "dev", "link0")
         url = f"ws://{NAME}:{server.port}"
         with peers.Program("watch", "ours", url, peers.token("alice", room), netns=net.clients) as alice:
-            assert alice.wait("connected")["seconds"] < 3, "a single SYN would have waited for longer"
+            assert alice.wait("connected")["seconds"] < 4.5, "one after the other, the dead one would have had its 5 s first"
             assert alice.finish() == 0
 
 
@@ -64,7 +65,7 @@ def test_every_address_dead_is_told_in_time(room):
     with world.World() as net, world.etc(net.clients, hosts="".join(f"10.77.0.{n} {NAME}\n" for n in range(90, 102))):
         with peers.Program("watch", "ours", f"ws://{NAME}:7880", peers.token("alice", room), netns=net.clients, timeout=1) as alice:
             line = alice.wait("connect_error")
-            assert line["seconds"] < 5.5, line
+            assert line["seconds"] < 4 + SLACK, line
             assert alice.finish() == 0
 
 

@@ -8,7 +8,7 @@ import subprocess
 import peers
 
 OPS = ["connect", "metadata", "name", "attributes", "publish"]
-SLACK = 700  # milliseconds on a busy machine, of the second that is promised
+SLACK = 2500  # milliseconds on a busy machine; what waited for the server or a deadline of its own would take five seconds and more
 
 
 @contextlib.contextmanager
@@ -16,7 +16,8 @@ def client(*words):
     program = subprocess.Popen([str(peers.ROOT / "build/tests/client_ops"), *words], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
     try:
-        yield program
+        with peers.limited(program):
+            yield program
     finally:
         program.kill()
         program.wait()
@@ -63,4 +64,4 @@ def test_every_operation_can_be_given_up_and_has_a_deadline(room):
         go_on(program)
         assert program.stdout.readline().split()[:3] == ["after", "unpublish", "OK"]
         assert program.wait(20) == 0
-        peers.wait_for(lambda: server.participants(room) == [], 10, "alice to have left")
+        peers.wait_for(lambda: server.participants(room) == [], 20, "alice to have left")

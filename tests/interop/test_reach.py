@@ -57,7 +57,7 @@ def test_a_certificate_that_proves_nothing(server, room, authority, plain, case,
         line = refused(front.url("localhost"), peers.token("alice", room))
         assert said in line["text"].lower(), line
         assert not front.heads, "no request, and so no token, went to a host that proved nothing"
-        assert line["seconds"] < 2, "that is no matter of trying again"
+        assert line["seconds"] < 5, "that is no matter of patience: the tries are over long before the 20 s a silent host is given"
 
 
 def test_a_ca_file_that_is_none(server, room, tmp_path, authority, plain):
@@ -138,7 +138,7 @@ def test_a_proxy_that_is_not_there(server, room, plain):
 def test_a_proxy_of_a_kind_that_is_not_built(server, room, plain, url):
     plain("HTTP_PROXY", url)
     line = refused(server.url, peers.token("alice", room))
-    assert "proxy" in line["text"].lower() and line["seconds"] < 2, line
+    assert "proxy" in line["text"].lower() and line["seconds"] < 5, line  # at once, and not tried again until 20 s are over
 
 
 @pytest.mark.parametrize("size", [2048, 8192, 40960])
@@ -158,7 +158,7 @@ def test_a_long_join(server, room, authority, plain, size, tls):
 def test_a_join_beyond_64_kib_is_refused(server, room, plain):
     with fronts.Front(server, prefix="/" + "p" * 65600) as front:
         line = refused(front.url(), peers.token("alice", room))
-        assert line["seconds"] < 2 and not front.heads, line
+        assert line["seconds"] < 5 and not front.met, line
         assert "url" in line["text"].lower() and "64 kib" in line["text"].lower(), line
 
 
