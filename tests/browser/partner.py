@@ -141,7 +141,7 @@ class Partner(participant.Participant):
         while True:
             self.picture["source"].capture_frame(draw_number(self.picture["number"], *self.picture["size"]))
             self.picture["number"] += 1
-            due += interval
+            due = max(due + interval, time.monotonic())  # after a halt the numbers go on where they were, without a burst
             await asyncio.sleep(max(0, due - time.monotonic()))
 
     async def order_resize(self, text):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A room with a browser in it: the official client in Chromium on one side, the Python SDK on the other, both ways."""
+import contextlib
 import hashlib
 
 import numpy as np
@@ -31,6 +32,8 @@ def recognise(spoken, levels):
     loudness about its mean: steady noise gives 0, other speech about a half.
     """
     levels = np.asarray(levels, float)
+    if not len(levels):
+        return {"likeness": 0.0, "gap_ms": len(spoken) * 20, "loudest": 0.0}
     size = len(spoken) + len(levels)
     cross = np.fft.irfft(np.fft.rfft(levels - levels.mean(), 2 * size)
                          * np.conj(np.fft.rfft(spoken - spoken.mean(), 2 * size)))
@@ -63,6 +66,22 @@ def test_recognition_knows_one_voice_from_the_other(wavs):
     loud = int(np.argmax(np.convolve(late, np.ones(30), "valid")))
     frozen[loud:loud + 30] = 0
     assert recognise(mine, frozen)["gap_ms"] > 300
+
+
+def messages(levels, length, times):
+    """What was heard around the time of each of so many messages; a halt moves one by three seconds at most."""
+    slack = 3 * BLOCKS_PER_SECOND
+    return [levels[max(0, i * length - slack):(i + 1) * length + slack] for i in range(times)]
+
+
+def test_messages_are_counted_however_a_halt_moves_them(wavs):
+    mine, halt = loudness(wavs[0]), np.zeros(100)
+    heard = {"both": [mine, mine], "moved": [halt, mine, mine], "apart": [mine, halt, mine], "the second": [mine[:170], halt, mine[170:], mine],
+             "the first": [mine, mine[:170], halt, mine[170:]], "none": [halt, halt]}
+    good = {name: [recognise(mine, part)["likeness"] >= 0.9 for part in messages(np.concatenate(pieces), len(mine), 2)]
+            for name, pieces in heard.items()}
+    assert good == {"both": [True, True], "moved": [True, True], "apart": [True, True], "the second": [False, True],
+                    "the first": [True, False], "none": [False, False]}
 
 
 def about(identity, side, event):
@@ -128,6 +147,23 @@ class Call:
         return [side.ask(f"hear {sid} forget", "hear")["levels"] for side, sid in ((self.partner, theirs),
                                                                                    (self.page, ours))]
 
+    def converse(self, theirs, ours, spoken, times=1):
+        """Both say their words so many times at once, and so often each hears those of the other, never its own.
+
+        A message that is torn because somebody stood still is said again, twice at most: silence, noise and a voice that stops, is torn
+        or has gaps of half a second in each message do not get there.
+        """
+        missing, results = [times, times], []
+        for _ in range(peers.TRIES):
+            for way, got in enumerate(self.talk(theirs, ours, times)):
+                own = recognise(np.tile(spoken[1 - way], times), got)
+                assert own["likeness"] < 0.8, ("it must be the other's voice, not one's own", way, own)
+                for part in messages(got, len(spoken[way]), times):
+                    results.append((way, recognise(spoken[way], part)))
+                    missing[way] -= results[-1][1]["likeness"] >= 0.9 and results[-1][1]["gap_ms"] <= 500
+            if max(missing) <= 0:
+                return
+        raise AssertionError(results)
 
     def pictures(self, rate=20, layers=""):
         """Both publish their picture; returns (browser's publication, partner's)."""
@@ -143,29 +179,68 @@ class Call:
         self.page.wait("first_picture", sid=ours)
         return theirs, ours
 
-    def watch(self, theirs, ours, numbers):
-        """Until each has seen so many more of the other's pictures; returns what they saw."""
-        ways = ((self.page, self.partner, theirs), (self.partner, self.page, ours))
-        for sender, receiver, sid in ways:
+    def forget(self, theirs, ours):
+        for receiver, sid in ((self.partner, theirs), (self.page, ours)):
             receiver.ask(f"see {sid} forget", "see")
-            receiver.say(f"reach {sid} {sender.ask('count')['number'] + numbers}")
-        for _, receiver, sid in ways:
-            receiver.wait("reached", 60, sid=sid)
-        return [receiver.ask(f"see {sid}", "see") for _, receiver, sid in ways]
+
+    def watch(self, theirs, ours, numbers, seconds, rate, already=False):
+        """Until each has seen so many more of the other's pictures and they flow for so long; what is seen adds up (already: what was seen
+        before counts, and may be enough)."""
+        ways = ((self.page, self.partner, theirs), (self.partner, self.page, ours))
+
+        def look():
+            nonlocal already
+            for sender, receiver, sid in () if already else ways:
+                receiver.say(f"reach {sid} {sender.ask('count')['number'] + numbers}")
+            for _, receiver, sid in () if already else ways:
+                receiver.wait("reached", 60, sid=sid)
+            already = False
+            return [receiver.ask(f"see {sid}", "see") for _, receiver, sid in ways]
+
+        def judge(looks):
+            for seen in looks:
+                assert_flows(seen, seconds, rate)
+        if not already:
+            self.forget(theirs, ours)
+        peers.undisturbed(look, judge)
+
+
+FREEZE, STRETCH = 0.5, 3  # seconds
 
 
 def assert_flows(seen, seconds, rate):
-    """Numbers only grow, few are missing, hardly a block is unclear, and none is waited for longer than 0.5 s."""
+    """Numbers only grow, hardly a block is unclear, and for so long, in stretches of three seconds and more, nine of ten are seen and none is
+    waited for longer than 0.5 s. A halt of either side ends a stretch and the next begins; what stands still, stutters or leaves out
+    more than that has none that is long enough."""
     times, numbers = map(np.array, zip(*seen["frames"]))
     fresh = np.concatenate([[True], np.diff(numbers) != 0])
     times, numbers = times[fresh], numbers[fresh]
-    facts = {"frames": len(numbers), "of": int(numbers[-1] - numbers[0] + 1), "unreadable": seen["unreadable"],
-             "seconds": round(float(times[-1] - times[0]), 2), "freeze": round(float(np.diff(times).max()), 3)}
-    assert (np.diff(numbers) > 0).all(), (facts, numbers.tolist())
-    assert facts["seconds"] >= seconds and facts["freeze"] <= 0.5, facts
-    assert facts["frames"] >= 0.9 * facts["of"] >= 0.8 * seconds * rate, facts
-    assert facts["unreadable"] <= 0.01 * facts["frames"], facts
-    return facts
+    assert (np.diff(numbers) > 0).all(), numbers.tolist()
+    ends = np.flatnonzero((np.diff(times) > FREEZE) | (np.diff(numbers) > FREEZE * rate)) + 1
+    facts = [{"seconds": float(t[-1] - t[0]), "frames": len(n), "of": int(n[-1] - n[0] + 1)}
+             for t, n in zip(np.split(times, ends), np.split(numbers, ends))]
+    flowing = [one["seconds"] for one in facts
+               if one["seconds"] >= STRETCH and one["frames"] >= 0.9 * one["of"] >= 0.7 * one["seconds"] * rate]
+    assert sum(flowing) >= seconds, facts
+    assert seen["unreadable"] <= 0.01 * len(numbers), (seen["unreadable"], facts)
+
+
+def test_what_flows_and_what_does_not():
+    def judged(frames, unreadable=0):
+        try:
+            assert_flows({"frames": frames, "unreadable": unreadable}, 10, 20)
+            return True
+        except AssertionError:
+            return False
+    whole = [(n / 20, n) for n in range(230)]
+    assert judged(whole) and judged([(t, n) for t, n in whole if n % 15])
+    assert not judged(whole, 5) and not judged(whole[:150]) and not judged([(t, n // 200) for t, n in whole])
+    assert not judged([(t, n) for t, n in whole if n % 5]), "a fifth is missing"
+    assert not judged(whole[:100] + whole[99:90:-1] + whole[100:]), "they go back"
+    halted = [(n / 20 + (2 if n > 90 else 0), n) for n in range(300)]
+    assert judged(halted) and judged([(n / 20, n) for n in range(300) if not 90 < n < 130]), "a halt of two seconds of him who shows, or looks"
+    assert not judged([(n / 20 + n // 40, n) for n in range(900)]), "a second's halt every two seconds"
+    assert not judged([(n / 8, n) for n in range(230)]), "too slow by far"
 
 
 @pytest.mark.parametrize("library", ["ours"])
@@ -204,9 +279,7 @@ def test_mute_is_seen_and_silent_on_both_sides(page, server, room, wavs, library
         call.partner.say("unmute audio")
         about("browser", call.partner, "track_unmuted")
         about("partner", page, "track_unmuted")
-        for want, got in zip(spoken, call.talk(theirs, ours)):
-            result = recognise(want, got)
-            assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, result
+        call.converse(theirs, ours, spoken)
 
 
 @pytest.mark.parametrize("library", ["ours"])
@@ -217,7 +290,7 @@ def test_a_browser_that_connects_again_is_heard_and_hears(page, server, room, wa
     with Call(page, server, room, wavs, library) as call:
         theirs, ours = call.voices()
         for scenario in ("signal-reconnect", "full-reconnect", "force-tcp"):
-            assert page.ask(f"path {ours}", "path")["protocols"] == ["udp", "udp"]
+            peers.wait_for(lambda: page.ask(f"path {ours}", "path")["protocols"] == ["udp", "udp"], 20, "UDP both ways")
             page.say(f"simulate {scenario}")
             page.wait("reconnected", 60)
             if scenario != "signal-reconnect":
@@ -227,9 +300,7 @@ def test_a_browser_that_connects_again_is_heard_and_hears(page, server, room, wa
                 page.wait("track_subscribed", sid=ours)
                 call.partner.wait("first_sound", sid=theirs)
                 page.wait("first_sound", sid=ours)
-            for want, got in zip(spoken, call.talk(theirs, ours)):
-                result = recognise(want, got)
-                assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, (scenario, result)
+            call.converse(theirs, ours, spoken)
         assert page.ask(f"path {ours}", "path")["protocols"] == ["tcp", "tcp"]
 
 
@@ -247,8 +318,7 @@ def test_numbers_are_drawn_and_read():
 def test_pictures_both_ways_for_ten_seconds(page, server, room, wavs, library):
     with Call(page, server, room, wavs, library) as call:
         theirs, ours = call.pictures()
-        for seen in call.watch(theirs, ours, 230):
-            assert_flows(seen, 10, 20)
+        call.watch(theirs, ours, 230, 10, 20)
         page.say("mute video")
         call.partner.say("mute video")
         about("browser", call.partner, "track_muted")
@@ -256,14 +326,14 @@ def test_pictures_both_ways_for_ten_seconds(page, server, room, wavs, library):
         before = [side.ask("count")["number"] for side in (page, call.partner)]
         peers.wait_for(lambda: all(side.ask("count")["number"] > n + 30 for side, n in
                                    zip((page, call.partner), before)), 20, "both to draw unseen")
-        for side, other, sid in ((page, call.partner, theirs), (call.partner, page, ours)):
+        for side, other, sid, last in ((page, call.partner, theirs, before[0]), (call.partner, page, ours, before[1])):
             other.ask(f"see {sid} forget", "see")
             now = side.ask("count")["number"]
             other.say(f"reach {sid} {now}")
             side.say("unmute video")
             other.wait("reached", sid=sid)
             numbers = [n for _, n in other.ask(f"see {sid}", "see")["frames"]]
-            assert numbers[0] >= now - 5, "what was drawn while muted may not be seen"
+            assert not set(numbers) & set(range(last + 1, now - 5)), ("what was drawn while muted may not be seen", numbers)
 
 
 def assert_messages(got, sender, reliable):
@@ -283,10 +353,18 @@ def test_data_is_echoed_both_ways(page, server, room, wavs, library):
                     got = [side.wait("data", topic=topic, size=size) for _ in range(count)]
                     assert [line["number"] for line in got] == list(range(first, first + count))
                     assert_messages(got, sender, True)
-            asker.say(f"send ask lossy 500 300 20 {other} 20")
-            for side, topic, sender in ((answerer, "ask", who), (asker, "answer", other)):
-                got = [side.wait("data", topic=topic, size=500) for _ in range(18)]  # nothing promises them all
-                assert len({line["number"] for line in got}) == 18
+            sides = ((answerer, "ask", who), (asker, "answer", other))
+
+            def lossy(side, topic):
+                return [line for line in side.events("data") if (line["topic"], line["size"]) == (topic, 500)]
+            for first in range(300, 400, 20):  # nothing promises them all, and least while somebody stands still: then there are more
+                asker.say(f"send ask lossy 500 {first} 20 {other} 20")
+                with contextlib.suppress(TimeoutError):
+                    peers.wait_for(lambda: all(len(lossy(side, topic)) >= 18 for side, topic, _ in sides), 5, "most of them")
+                    break
+            for side, topic, sender in sides:
+                got = lossy(side, topic)
+                assert len({line["number"] for line in got}) == len(got) >= 18
                 assert_messages(got, sender, False)
 
 
@@ -295,8 +373,7 @@ def test_pictures_published_by_default_options(page, server, room, wavs, library
     """From the browser these are several sizes and temporal layers, between which the server changes as it likes."""
     with Call(page, server, room, wavs, library) as call:
         theirs, ours = call.pictures(layers="simulcast")
-        for seen in call.watch(theirs, ours, 125):
-            assert_flows(seen, 5, 20)
+        call.watch(theirs, ours, 125, 5, 20)
 
 
 @pytest.mark.parametrize("library", VIDEO)
@@ -312,7 +389,8 @@ def test_a_browser_that_joins_late_sees_and_hears_at_once(page, server, room, wa
         page.say(f"join {server.url} {peers.token('browser', room)}")
         page.wait("connected")
         now = partner.ask("count")["number"]
-        assert page.wait("first_picture", sid=picture)["number"] <= now + 30, "a key frame is made when asked for"
+        # Ten seconds at most, where one that nobody asks for would never come.
+        assert page.wait("first_picture", sid=picture)["number"] <= now + 200, "a key frame is made when asked for"
         page.wait("first_sound", sid=voice)
         partner.wait("fed", 60)
         assert partner.finish() == 0
@@ -341,35 +419,24 @@ def test_a_picture_may_change_its_size(page, server, room, wavs, library):
 
 @pytest.mark.parametrize("library", EVERYTHING)
 def test_ten_seconds_of_everything(page, server, room, wavs, library):
-    spoken = [np.tile(loudness(wav), 2) for wav in wavs]
-    assert len(spoken[0]) >= 10 * BLOCKS_PER_SECOND
+    spoken = [loudness(wav) for wav in wavs]
+    assert 2 * len(spoken[0]) >= 10 * BLOCKS_PER_SECOND
     with Call(page, server, room, wavs, library) as call:
         voices, pictures = call.voices(), call.pictures(rate=15)
-        sides = (call.partner, page)
-        for side, sid in zip(sides, pictures):
-            side.ask(f"see {sid} forget", "see")
+        call.forget(*pictures)
         page.say("bg send ask reliable 1000 0 200 partner 50")
-        heard = call.talk(*voices, times=2)
-        seen = [side.ask(f"see {sid}", "see") for side, sid in zip(sides, pictures)]
+        call.converse(*voices, spoken, times=2)
+        call.watch(*pictures, 75, 10, 15, already=True)
         answers = [page.wait("data", topic="answer") for _ in range(200)]
         assert [line["number"] for line in answers] == list(range(200))
         assert_messages(answers, "partner", True)
-        for one in seen:
-            assert_flows(one, 10, 15)
-        for want, other, got in zip(spoken, reversed(spoken), heard):
-            result = recognise(want, got)
-            assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, result
-            assert recognise(other, got)["likeness"] < 0.8, "it must be the other's voice, not one's own"
 
 
 @pytest.mark.parametrize("library", ["ours"])
 def test_speech_both_ways_for_ten_seconds(page, server, room, wavs, library):
-    spoken = [np.tile(loudness(wav), 2) for wav in wavs]
-    assert len(spoken[0]) >= 10 * BLOCKS_PER_SECOND
+    spoken = [loudness(wav) for wav in wavs]
+    assert 2 * len(spoken[0]) >= 10 * BLOCKS_PER_SECOND
     with Call(page, server, room, wavs, library) as call:
         voices = call.voices()
-        for want, other, got in zip(spoken, reversed(spoken), call.talk(*voices, times=2)):
-            result = recognise(want, got)
-            assert result["likeness"] >= 0.9 and result["gap_ms"] <= 500, result
-            assert recognise(other, got)["likeness"] < 0.8, "it must be the other's voice, not one's own"
-        assert was_speaker(page, "partner") and was_speaker(call.partner, "browser")
+        call.converse(*voices, spoken, times=2)
+        peers.wait_for(lambda: was_speaker(page, "partner") and was_speaker(call.partner, "browser"), 20, "each to be told who spoke")
