@@ -31,7 +31,7 @@ def test_no_descriptor_left_is_said_and_the_room_goes_on(server, room, tmp_path)
             resource.prlimit(alice.process.pid, resource.RLIMIT_NOFILE, (limit, limits[1]))
             line = alice.ask(f"second {server.url} {peers.token('carol', room)}", seconds=60)
             resource.prlimit(alice.process.pid, resource.RLIMIT_NOFILE, limits)
-            assert len(os.listdir(files)) <= used + 1, "what was opened is closed again"
+            peers.wait_for(lambda: len(os.listdir(files)) <= used + 1, 20, "what was opened to be closed again")
             if not line["text"]:
                 break
             assert "too many open files" in line["text"] or "descriptors" in line["text"], line
