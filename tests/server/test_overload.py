@@ -71,11 +71,15 @@ def test_a_loop_without_time_takes_nobody_new_until_it_has_some(room):
         flooder = threading.Thread(target=flood)
         flooder.start()
         try:
-            peers.wait_for(lambda: join(server, room) == (503, "no processor time is left for new participants"), 20, "a refusal")
+            peers.wait_for(lambda: join(server, room) == (503, "no processor time is left for new participants"), 60, "a refusal")
         finally:
             full.set()
             flooder.join()
-        peers.wait_for(lambda: join(server, room)[0] == 200, 20, "time for one more")
+
+        def has_time():
+            time.sleep(0.3)  # asked more often it has none because of that
+            return join(server, room)[0] == 200
+        peers.wait_for(has_time, 60, "time for one more")
 
 
 def test_ten_thousand_who_never_become_anybody_hold_nobody_up(server, room):
