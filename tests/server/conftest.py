@@ -6,6 +6,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "interop"))
 import peers  # noqa: E402
+from ending import pytest_sessionfinish, pytest_unconfigure  # noqa: E402, F401
 
 
 @pytest.fixture(scope="module")

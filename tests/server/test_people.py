@@ -81,7 +81,7 @@ class Person:
         self.tasks.append(asyncio.ensure_future(feed()))
         return publication
 
-    async def told(self, kind, times=1, seconds=20):
+    async def told(self, kind, times=1, seconds=60):
         await until(lambda: self.events.count(kind) >= times, seconds, f"{self.identity} to be told {kind}: {self.events}")
 
     async def leave(self):
@@ -105,7 +105,7 @@ def test_a_cut_signal_is_resumed_without_a_gap_and_no_reliable_message_is_lost(s
         await ann.enter(await road.open(), room)
         await ann.speak()
         await bob.told("track_subscribed")
-        await until(lambda: bob.frames > 50, 10, "sound")
+        await until(lambda: bob.frames > 50, 30, "sound")
         await ann.room.local_participant.publish_data(b"before")
         road.cut()
         before = bob.frames
@@ -114,9 +114,9 @@ def test_a_cut_signal_is_resumed_without_a_gap_and_no_reliable_message_is_lost(s
         await bob.room.local_participant.publish_data(b"to ann")
         await ann.told("reconnected")
         await ann.room.local_participant.publish_data(b"after")
-        await until(lambda: len(bob.data) == 3 and len(ann.data) == 1, 10, f"the data: {bob.data} {ann.data}")
+        await until(lambda: len(bob.data) == 3 and len(ann.data) == 1, 30, f"the data: {bob.data} {ann.data}")
         assert [p.data for p in bob.data] == [b"before", b"during", b"after"] and ann.data[0].data == b"to ann"
-        await until(lambda: bob.frames > before + 50, 10, "sound after it")
+        await until(lambda: bob.frames > before + 50, 30, "sound after it")
         assert not {"track_unsubscribed", "participant_disconnected"} & set(bob.events)
         await ann.leave()
         await bob.told("participant_disconnected")
@@ -133,9 +133,9 @@ def test_a_server_that_was_killed_and_started_again_finds_its_people_back(room):
         server.start()
         await bob.told("reconnected", seconds=60)
         await ann.told("reconnected", seconds=60)
-        await bob.told("track_subscribed", times=2, seconds=30)
+        await bob.told("track_subscribed", times=2)
         before = bob.frames
-        await until(lambda: bob.frames > before + 50, 20, "sound after the restart")
+        await until(lambda: bob.frames > before + 50, 60, "sound after the restart")
         await ann.leave()
         await bob.leave()
     with peers.Server(ours=True) as own:
@@ -174,7 +174,7 @@ def test_the_hidden_hear_and_are_not_seen(server, room):
         ghost = await Person("ghost").enter(server.url, room, hidden=True, can_publish=False)
         await ann.speak()
         await ghost.told("track_subscribed")
-        await until(lambda: ghost.frames > 20, 10, "sound")
+        await until(lambda: ghost.frames > 20, 30, "sound")
         assert "participant_connected" not in ann.events and not ann.room.remote_participants
         await ghost.leave()
         await ann.leave()
@@ -204,7 +204,7 @@ def test_calls_and_streams_reach_whom_they_are_for(server, room):
         long = "many words " * 5000
         await ann.room.local_participant.send_text(long, topic="chat", destination_identities=["carl"])
         await ann.room.local_participant.send_text("all", topic="chat")
-        await until(lambda: len(texts["carl"]) == 2 and len(texts["bob"]) == 1, 10, f"the texts: {[(k, len(v)) for k, v in texts.items()]}")
+        await until(lambda: len(texts["carl"]) == 2 and len(texts["bob"]) == 1, 30, f"the texts: {[(k, len(v)) for k, v in texts.items()]}")
         assert ("ann", long) in texts["carl"] and texts["bob"] == [("ann", "all")] and texts["ann"] == []
         await bob.room.local_participant.set_attributes({"mood": "good"})
         await ann.told("participant_attributes_changed")
@@ -221,7 +221,7 @@ def test_data_tracks_are_subscribed_read_and_taken_back(server, room):
         bob.room.on("data_track_published", lambda track: found.append(track))
         bob.room.on("data_track_unpublished", lambda sid: gone.append(sid))
         track = await ann.room.local_participant.publish_data_track(name="pose")
-        await until(lambda: found, 10, "the data track")
+        await until(lambda: found, 30, "the data track")
         assert found[0].info.name == "pose" and found[0].publisher_identity == "ann" and found[0].info.sid.startswith("DTR_")
 
         async def read():
@@ -235,11 +235,11 @@ def test_data_tracks_are_subscribed_read_and_taken_back(server, room):
                 track.try_push(rtc.DataTrackFrame(payload=large))
                 await asyncio.sleep(0.05)
         ann.tasks.append(asyncio.ensure_future(push()))
-        await until(lambda: len(frames) >= 10, 20, f"ten frames: {len(frames)}")
+        await until(lambda: len(frames) >= 10, 60, f"ten frames: {len(frames)}")
         assert set(frames) == {large}
         ann.tasks.pop().cancel()
         await track.unpublish()
-        await until(lambda: gone == [found[0].info.sid], 10, "the end of the track")
+        await until(lambda: gone == [found[0].info.sid], 30, "the end of the track")
         await ann.leave()
         await bob.leave()
     asyncio.run(run())
@@ -267,15 +267,15 @@ def test_what_is_encrypted_end_to_end_arrives_as_it_was(server, room):
         await ann.speak()
         await bob.told("track_subscribed")
         await eve.told("track_subscribed")
-        await until(lambda: heard.get("bob", 0) > 2000, 20, f"sound: {heard}")
+        await until(lambda: heard.get("bob", 0) > 2000, 60, f"sound: {heard}")
         await ann.room.local_participant.publish_data(b"a secret")
-        await until(lambda: bob.data, 10, "data")
+        await until(lambda: bob.data, 30, "data")
         assert bob.data[0].data == b"a secret" and not eve.data
         # The SDK plays what it gets until its cryptor is attached: that is noise to whoever has no key. Judged is what follows.
-        await until(lambda: frames.get("eve", 0) >= 200, 20, f"frames: {frames}")
+        await until(lambda: frames.get("eve", 0) >= 200, 60, f"frames: {frames}")
         heard.clear()
         frames.clear()
-        await until(lambda: min(frames.get("bob", 0), frames.get("eve", 0)) >= 100, 20, f"frames: {frames}")
+        await until(lambda: min(frames.get("bob", 0), frames.get("eve", 0)) >= 100, 60, f"frames: {frames}")
         assert heard["bob"] > 2000 and heard["eve"] < 500, heard
         for person in (ann, bob, eve):
             await person.leave()
@@ -308,7 +308,7 @@ def test_one_who_stops_reading_disturbs_nobody(server, room):
             for i in range(300):
                 await ann.room.local_participant.publish_data(bytes(10000))
             await until(lambda: len(carl.data) == 300, 30, f"300 messages: {len(carl.data)}")
-            await until(lambda: carl.frames > before + 100, 20, "sound")
+            await until(lambda: carl.frames > before + 100, 60, "sound")
             bob.process.send_signal(signal.SIGCONT)
             await ann.leave()
             await carl.leave()
