@@ -9,6 +9,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "interop")]
 
 import peers  # noqa: E402
 import raw  # noqa: E402
+from ending import pytest_sessionfinish, pytest_unconfigure  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")
