@@ -95,10 +95,12 @@ def test_a_library_is_open_to_the_module_that_names_it(tmp_path):
     assert result.returncode == 0 and "1 modules" in result.stdout, result.stdout
 
 
-def test_every_test_of_ours_is_in_a_step_of_make_check():
+def test_every_test_of_ours_is_in_a_step_of_make_check_and_meets_the_real_server():
     sys.path.insert(0, str(ROOT / "tools"))
     import check
-    named = " ".join(" ".join(step.command) for step in check.STEPS if "LK_INTEROP_SERVER=ours" not in step.command)
-    for path in sorted(ROOT.glob("tests/*/test_*.py")):
-        file, folder = path.relative_to(ROOT), path.parent.relative_to(ROOT)
-        assert f"{file} " in named + " " or f" {folder} " in named + " ", f"{file} is in no step of tools/check.py"
+    others = [step for step in check.STEPS + check.nightly(0) if "LK_INTEROP_SERVER=ours" not in step.command]
+    for steps in check.STEPS, others:
+        named = " ".join(" ".join(step.command) for step in steps) + " "
+        for path in sorted(ROOT.glob("tests/*/test_*.py")):
+            file, folder = path.relative_to(ROOT), path.parent.relative_to(ROOT)
+            assert f"{file} " in named or f" {folder} " in named, f"{file} is in no step of tools/check.py"
