@@ -288,6 +288,7 @@ static bool answer_request(lk_signal *s, const Livekit__RequestResponse *respons
 
 void lk_signal_close(lk_signal *s, const lk_error *why)
 {
+    s->over = true;
     s->ping_due = s->silence_due = LK_NEVER;
     LK_LIST_EACH(&s->requests, it)
         finish(s, LK_CONTAINER(it, request, link), why, NULL);
@@ -330,8 +331,10 @@ void lk_signal_tick(lk_signal *s, lk_usec now)
     }
     if (s->silence_due <= now) {
         lk_signal_event ev = {.kind = LK_SIGNAL_LOST};
-        if (lk_queue_push(&s->events, &ev) == LK_OK)
+        if (lk_queue_push(&s->events, &ev) == LK_OK) {
+            s->over = true;
             s->ping_due = s->silence_due = LK_NEVER;
+        }
     }
     if (s->ping_due <= now)
         send_ping(s, now);
@@ -352,6 +355,8 @@ void lk_signal_input(lk_signal *s, lk_usec now, lk_bytes bytes)
     Livekit__SignalResponse *message;
     lk_signal_event ev = {.kind = LK_SIGNAL_MESSAGE};
     free_sent(s);
+    if (s->over)
+        return;
     if (s->silence_due != LK_NEVER)
         s->silence_due = now + s->silence_usec;
     lk_err err = bytes.len > LK_SIGNAL_MESSAGE_MAX

@@ -46,7 +46,7 @@ LK_NODISCARD lk_err lk_signal_join_target_v0(lk_text *out, lk_str prefix, const 
 typedef enum lk_signal_event_kind {
     LK_SIGNAL_MESSAGE = 1,  /* message: everything but pongs and answers to requests of the table */
     LK_SIGNAL_REQUEST_DONE, /* tag, error; track after an add_track that succeeded */
-    LK_SIGNAL_LOST,         /* nothing was received for the ping timeout; once */
+    LK_SIGNAL_LOST,         /* nothing was received for the ping timeout; once, and what comes after it is not read */
 } lk_signal_event_kind;
 
 /* Pointers are valid until the next call other than the polls. */
@@ -68,6 +68,7 @@ typedef struct lk_signal {
     uint32_t next_request_id;
     lk_usec ping_every_usec, silence_usec;
     lk_usec ping_due, silence_due; /* LK_NEVER before the join response */
+    bool over;                     /* lost or closed */
     int64_t ping_sent_msec, rtt_msec; /* of the monotonic clock */
     uint64_t garbage;                 /* messages that did not decode */
 } lk_signal;

@@ -80,6 +80,8 @@ LK_TEST(first_ping_follows_the_join_then_one_every_interval_then_silence_is_loss
     CHECK_EQ(lk_signal_deadline(&f.s), LK_NEVER);
     lk_signal_tick(&f.s, f.now + LK_SEC(60));
     CHECK(!lk_signal_poll_event(&f.s, &ev));
+    serve_join(&f); /* too late: the connection has been given up */
+    CHECK_EQ(lk_signal_deadline(&f.s), LK_NEVER);
     end(&f);
 }
 
