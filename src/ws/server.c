@@ -296,8 +296,6 @@ static size_t read_requests(lk_ws_server *s, lk_usec now, const uint8_t *data, s
         s->due = now + BODY_USEC;
     if (e == HPE_PAUSED && s->message_done) {
         http_parser_pause(&s->parser, 0);
-        if (used < len && data[used] == '\n') /* pausing leaves the last LF unread */
-            used++;
         s->phase = PHASE_ASKED;
         s->due = LK_NEVER;
         if (s->parser.method == HTTP_OPTIONS)
