@@ -210,7 +210,8 @@ static void audio_jitter_60(sim_world *w)
     SIM_CHECK(w, part(after.concealed_samples - before.concealed_samples, after.total_samples_received - before.total_samples_received) < 0.02);
 }
 
-/* The 95th percentile of an even spread of j is 0.95 j; five seconds after each change the target is within 20 ms. */
+/* The 95th percentile of an even spread of j is 0.95 j; five seconds after each change the target is within 20 ms, or a quarter of it: the
+ * five seconds hold 250 packets, so few that their own percentile has a spread, at 120 ms one of 5 ms (150 seeds). */
 static void audio_jitter_steps(sim_world *w)
 {
     static const int steps_msec[] = {5, 60, 120, 20, 60, 5};
@@ -223,7 +224,7 @@ static void audio_jitter_steps(sim_world *w)
         lk_stats_InboundRtpStream before = sim_inbound(&w->peers[1]);
         sim_run(w, w->now + LK_SEC(1), NULL);
         lk_stats_InboundRtpStream after = sim_inbound(&w->peers[1]);
-        SIM_CHECK(w, fabs(target_between(&before, &after) - 0.00095 * steps_msec[i]) <= 0.020);
+        SIM_CHECK(w, fabs(target_between(&before, &after) - 0.00095 * steps_msec[i]) <= LK_MAX(0.020, 0.00025 * steps_msec[i]));
     }
 }
 
