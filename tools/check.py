@@ -153,7 +153,9 @@ def run_step(step):
     if process.returncode != 0 and failed == 0:
         failed = 1
     seconds, busy = time.monotonic() - began, used.ru_utime + used.ru_stime
-    said = f"{'ok  ' if failed == 0 else 'FAIL'} {step.name}: {passed} passed, {failed} failed ({seconds:.0f} s, {busy:.0f} s of CPU)"
+    again = output.count("looked at again, ")  # each is a warning of pytest's
+    said = (f"{'ok  ' if failed == 0 else 'FAIL'} {step.name}: {passed} passed, {failed} failed ({seconds:.0f} s, {busy:.0f} s of CPU"
+            f"{f', {again} times looked at again' if again else ''})")
     print(said + ("\n" + output[-8000:] if failed else ""), flush=True)
     return passed, failed, [said, *named_failures(output)] if failed else []
 

@@ -178,23 +178,46 @@ def wait_for(condition, seconds, what):
 
 
 TRIES = 3
+BUSY = 0.1  # a machine where for more than this part of the time somebody waited for a core
+
+
+class Watch:
+    """The part of the time since then in which some process waited for a core (Documentation/accounting/psi.rst)."""
+
+    def __init__(self):
+        self.began, self.before = time.monotonic(), self.waited()
+
+    @staticmethod
+    def waited():
+        try:
+            some = pathlib.Path("/proc/pressure/cpu").read_text().splitlines()[0]
+        except OSError:
+            return 0  # a kernel that does not count it excuses nothing
+        return int(some.rpartition("total=")[2]) / 1e6
+
+    def excuses(self, why):
+        """Whether what was judged may be looked at again: not on a machine that had a core for everybody. Said as a warning of pytest's."""
+        share = (self.waited() - self.before) / (time.monotonic() - self.began)
+        if share > BUSY:
+            warnings.warn(f"looked at again, {share:.0%} of the time somebody waited for a core: {str(why)[:500]}", stacklevel=3)
+        return share > BUSY
 
 
 def undisturbed(look, judge):
-    """What look() gave when judge() had nothing against it; looked at three times at most.
+    """What look() gave when judge() had nothing against it; on a busy machine looked at three times at most.
 
     For what is judged by ear, eye or pace: a process that another one kept from its core for a second or two tears what passes just
     then, and that is nobody's fault. What the engine itself breaks is broken in each of the looks.
     """
     for left in reversed(range(TRIES)):
+        watch = Watch()
         seen = look()
         try:
             judge(seen)
             return seen
         except AssertionError as error:
-            if not left:
+            if not left or not watch.excuses(error):
                 raise
-            warnings.warn(f"looked at again: {str(error)[:500]}", stacklevel=2)
 
 
 @contextlib.contextmanager
@@ -430,14 +453,14 @@ TAIL = 3  # seconds that the last words are waited for
 
 
 def until_heard(source, say, path, fresh=False):
-    """say() says the message, and the recording (a fresh one each time, or one that goes on) holds the whole of it; or, because of those who
-    stood still meanwhile, of each third one of three times does.
+    """say() says the message, and the recording (a fresh one each time, or one that goes on) holds the whole of it; or, on a busy machine,
+    because of those who stood still meanwhile, of each third one of three times does.
 
     Silence, noise, another's words, holes, a wrong level and a message of which the same part is always missing fail.
     """
     missing, results = np.array_split(np.arange(len(source)), 3), []
     for _ in range(TRIES):
-        begin = 0 if fresh else len(written(path))
+        watch, begin = Watch(), 0 if fresh else len(written(path))
         say()
         end = time.monotonic() + TAIL
         while not is_heard(result := compare(source, recording := written(path)[begin:])) and time.monotonic() < end:
@@ -448,5 +471,6 @@ def until_heard(source, say, path, fresh=False):
         if not missing:
             return
         results.append(result)
-        warnings.warn(f"listened to again: {result}", stacklevel=2)
+        if not watch.excuses(result):
+            break
     raise AssertionError(results)
