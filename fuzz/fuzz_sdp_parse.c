@@ -1,39 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What parses and is safe to write must read back as the same text. */
-#include <stdlib.h>
-
+#include "fuzz_env.h"
 #include "sdp/sdp.h"
 
-static void *alloc(void *ctx, size_t size)
-{
-    LK_UNUSED(ctx);
-    return malloc(size);
-}
-static void *resize(void *ctx, void *p, size_t old_size, size_t new_size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(old_size);
-    return realloc(p, new_size);
-}
-static void release(void *ctx, void *p, size_t size)
-{
-    LK_UNUSED(ctx);
-    LK_UNUSED(size);
-    free(p);
-}
-static const lk_mem mem = {NULL, alloc, resize, release};
-static const lk_env env = {.mem = &mem};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     lk_arena arena;
     lk_text first, second;
     lk_sdp sdp;
     const char *why = NULL;
-    lk_arena_init(&arena, &env, 64u << 20);
-    lk_text_init(&first, &env, 8u << 20);
-    lk_text_init(&second, &env, 8u << 20);
+    lk_arena_init(&arena, fuzz_env(), 64u << 20);
+    lk_text_init(&first, fuzz_env(), 8u << 20);
+    lk_text_init(&second, fuzz_env(), 8u << 20);
     if (lk_sdp_parse(&sdp, &arena, (const char *)data, size) == LK_OK) {
         for (size_t i = 0; i < sdp.media_count; i++)
             if (lk_sdp_codec_by_name(&sdp.media[i], "opus") && !lk_sdp_codec_by_pt(&sdp.media[i], lk_sdp_codec_by_name(&sdp.media[i], "opus")->pt))
