@@ -3,14 +3,9 @@
  * refusal says why and makes nothing, a validation tells what the join will be told, a token for one room changes nothing in another.
  *
  * First byte: the token (1 own metadata, 2 admin of the room, 4 may make rooms, 8 names no room, 16 may not join, 32 nobody or with 128 a
- * name too long, 64 how a room is made or with 128 what is no JSON). Then steps: a kind, a length of
- * two bytes, the bytes. Kinds: 0 query, 1 query of /rtc/v1, 2 JoinRequest, 3 what stands for one in gzip, 4 method of RoomService and
+ * name too long, 64 how a room is made or with 128 what is no JSON). Then steps. Kinds: 0 query, 1 query of /rtc/v1, 2 JoinRequest, 3 what stands for one in gzip, 4 method of RoomService and
  * its request, 5 time passes. */
-#include "fuzz_env.h"
-#define CHECK(cond) FUZZ_REQUIRE(cond)
-#define CHECK_EQ(a, b) FUZZ_REQUIRE((int64_t)(a) == (int64_t)(b))
-#include "sfu/sfu_internal.h"
-#include "unit/sfu/fake_hub.h"
+#include "fuzz_sfu.h"
 
 #define MESSAGE_MAX 4096
 
@@ -47,8 +42,7 @@ static void join(scene *c, bool v1, lk_str query)
         FUZZ_REQUIRE(conn != 0);
     else
         FUZZ_REQUIRE(why.status >= 400 && why.status == told.status && *why.text && strcmp(why.text, told.text) == 0 && c->s->rooms.count == rooms);
-    lk_sfu_room *r = lk_sfu_room_find(c->s, "room");
-    lk_sfu_person *p = r ? lk_sfu_person_find(r, "eve") : NULL;
+    lk_sfu_person *p = fuzz_person(c->s, "room", "eve");
     if (p) /* an admin may give what the token did not */
         FUZZ_REQUIRE(c->token.video.room_admin || p->grants.can_update_metadata || (*p->metadata == 0 && p->attribute_count == 0));
     drain(c);
@@ -106,25 +100,14 @@ static void step(scene *c, uint8_t kind, lk_bytes b)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static int dtls; /* only its address: there are no packets */
-    lk_rd r = lk_rd_of(data, size);
-    uint8_t grants = lk_rd_u8(&r);
-    lk_sfu_config config = {.dtls = (struct lk_dtls_context *)(void *)&dtls, .unix_usec = 1700000000000000, .loop = 'a', .key = "key",
-                            .secret = "a secret that is long enough for anybody", .limits = {.tracks = 4, .rooms = 4}};
-    scene c = {.now = LK_SEC(1)};
-    lk_sfu_refusal why;
     static char long_name[LK_SFU_NAME_MAX + 2];
-    c.token = (lk_token){.key = "key", .identity = "ann", .name = "", .metadata = "mine", .sha256 = "", .room_preset = "", .room_config = "", .has_video = true,
-                         .video = {.room_join = true, .room = "other", .destination_room = ""}};
-    FUZZ_REQUIRE(lk_sfu_new(&c.s, fuzz_env(), &config, c.now) == LK_OK);
-    /* base64 of a JoinRequest: one connection, which she has no need to negotiate */
-    const lk_sfu_join ann_joins = {.token = &c.token, .v1 = true, .query = lk_str_of("join_request=EgoKAhgREgQIASgB")};
-    FUZZ_REQUIRE(lk_sfu_accept(c.s, c.now, &ann_joins, &c.ann, &why) == LK_OK);
-    lk_peer *ann_peer = lk_sfu_primary(lk_sfu_person_find(lk_sfu_room_find(c.s, "other"), "ann"));
-    for (int k = LK_PEER_RELIABLE; k <= LK_PEER_DATA_TRACK; k++)
-        fake_open(ann_peer, (lk_peer_channel)k, "");
-    fake_state(ann_peer, LK_PC_STATE_CONNECTED);
-    lk_sfu_tick(c.s, c.now);
+    lk_rd r = lk_rd_of(data, size);
+    uint8_t grants = lk_rd_u8(&r), kind;
+    lk_bytes bytes;
+    scene c = {.now = LK_SEC(1), .token = fuzz_token("ann", "other")};
+    c.s = fuzz_sfu(c.now);
+    c.token.metadata = "mine";
+    c.ann = fuzz_enter(c.s, c.now, &c.token, false);
     drain(&c);
     c.token.identity = "eve";
     c.token.metadata = "";
@@ -138,16 +121,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         c.token.identity = grants & 128 ? long_name : "";
     if (grants & 64)
         c.token.room_config = grants & 128 ? "{" : "{\"metadata\":\"m\",\"emptyTimeout\":5,\"departureTimeout\":3,\"maxParticipants\":1}";
-    for (int steps = 0; steps < 32 && lk_rd_left(&r) >= 3; steps++) {
-        uint8_t kind = lk_rd_u8(&r);
-        size_t len = lk_rd_u16(&r), left = lk_rd_left(&r);
-        len = LK_MIN(len, LK_MIN(left, (size_t)MESSAGE_MAX));
-        step(&c, kind % 6, (lk_bytes){lk_rd_take(&r, len), len});
-        FUZZ_REQUIRE(c.s->rooms.count <= 4);
-        lk_sfu_room *other = lk_sfu_room_find(c.s, "other");
-        lk_sfu_person *ann = other ? lk_sfu_person_find(other, "ann") : NULL;
+    for (int steps = 0; steps < 32 && fuzz_step(&r, MESSAGE_MAX, &kind, &bytes); steps++) {
+        step(&c, kind, bytes);
+        FUZZ_REQUIRE(c.s->rooms.count <= FUZZ_ROOMS_MAX);
         if (grants & 4) /* who may make rooms may end them */
             continue;
+        const lk_sfu_person *ann = fuzz_person(c.s, "other", "ann");
         FUZZ_REQUIRE(ann && !ann->broken);
         FUZZ_REQUIRE(strcmp(ann->metadata, "mine") == 0);
     }

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What one participant sends, against the grants of its token and the peace of the other one in the room.
  *
- * First byte: grants (1 publish, 2 subscribe, 4 data, 8 own metadata) and 16 for the older signalling. Then steps: a kind, a
- * length of two bytes, the bytes. Kinds: 0 signal message, 1 reliable, 2 lossy, 3 data track, 4 time passes, 5 media arrives. */
-#include "fuzz_env.h"
-#define CHECK(cond) FUZZ_REQUIRE(cond)
-#define CHECK_EQ(a, b) FUZZ_REQUIRE((int64_t)(a) == (int64_t)(b))
-#include "sfu/sfu_internal.h"
-#include "unit/sfu/fake_hub.h"
+ * First byte: grants (1 publish, 2 subscribe, 4 data, 8 own metadata) and 16 for the older signalling. Then steps.
+ * Kinds: 0 signal message, 1 reliable, 2 lossy, 3 data track, 4 time passes, 5 media arrives. */
+#include "fuzz_sfu.h"
 
 typedef struct scene {
     lk_sfu *s;
@@ -25,34 +21,7 @@ static void drain(scene *c)
     FUZZ_REQUIRE(lk_sfu_poll_tx(c->s, c->now, &p, 1) == 0);
 }
 
-static lk_sfu_person *who(const scene *c, const char *identity)
-{
-    lk_sfu_room *r = lk_sfu_room_find(c->s, "room");
-    return r ? lk_sfu_person_find(r, identity) : NULL;
-}
-
-static lk_token token(const char *identity)
-{
-    return (lk_token){.key = "key", .identity = identity, .name = "", .metadata = "", .sha256 = "", .room_preset = "", .room_config = "", .has_video = true,
-                      .video = {.room_join = true, .room = "room", .destination_room = ""}};
-}
-
-static uint32_t enter(scene *c, const lk_token *t, bool v0)
-{
-    /* base64 of a JoinRequest with auto_subscribe, of data tracks too */
-    const char *query = v0 ? "sdk=js&protocol=17&auto_subscribe_data_track=1" : "join_request=EgoKAhgREgQIASgB";
-    uint32_t conn = 0;
-    lk_sfu_refusal why;
-    FUZZ_REQUIRE(lk_sfu_accept(c->s, c->now, &(lk_sfu_join){.token = t, .v1 = !v0, .query = lk_str_of(query)}, &conn, &why) == LK_OK);
-    drain(c);
-    lk_sfu_person *p = who(c, t->identity);
-    for (int k = LK_PEER_RELIABLE; k <= LK_PEER_DATA_TRACK; k++)
-        fake_open(lk_sfu_primary(p), (lk_peer_channel)k, "");
-    fake_state(lk_sfu_primary(p), LK_PC_STATE_CONNECTED);
-    lk_sfu_tick(c->s, c->now);
-    drain(c);
-    return conn;
-}
+static lk_sfu_person *who(const scene *c, const char *identity) { return fuzz_person(c->s, "room", identity); }
 
 static void tell(scene *c, uint32_t conn, const Livekit__SignalRequest *m)
 {
@@ -154,28 +123,23 @@ static void step(scene *c, uint8_t kind, lk_bytes b)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static int dtls; /* only its address: there are no packets */
     lk_rd r = lk_rd_of(data, size);
-    uint8_t grants = lk_rd_u8(&r);
-    lk_sfu_config config = {.dtls = (struct lk_dtls_context *)(void *)&dtls, .unix_usec = 1700000000000000, .loop = 'a', .key = "key",
-                            .secret = "a secret that is long enough for anybody", .limits = {.tracks = 4}};
-    scene c = {.now = LK_SEC(1), .eve = token("eve"), .ann = token("ann")};
+    uint8_t grants = lk_rd_u8(&r), kind;
+    lk_bytes bytes;
+    scene c = {.now = LK_SEC(1), .eve = fuzz_token("eve", "room"), .ann = fuzz_token("ann", "room")};
+    c.s = fuzz_sfu(c.now);
     c.ann.metadata = "mine";
     c.eve.video.can_publish = grants & 1 ? LK_TOKEN_YES : LK_TOKEN_NO;
     c.eve.video.can_subscribe = grants & 2 ? LK_TOKEN_YES : LK_TOKEN_NO;
     c.eve.video.can_publish_data = grants & 4 ? LK_TOKEN_YES : LK_TOKEN_NO;
     c.eve.video.can_update_own_metadata = grants & 8 ? LK_TOKEN_YES : LK_TOKEN_NO;
-    FUZZ_REQUIRE(lk_sfu_new(&c.s, fuzz_env(), &config, c.now) == LK_OK);
-    c.ann_conn = enter(&c, &c.ann, false);
+    c.ann_conn = fuzz_enter(c.s, c.now, &c.ann, false);
     settle_ann(&c);
-    c.eve_conn = enter(&c, &c.eve, grants & 16);
-    for (int steps = 0; steps < 64 && lk_rd_left(&r) >= 3; steps++) {
-        uint8_t kind = lk_rd_u8(&r);
-        size_t len = lk_rd_u16(&r), left = lk_rd_left(&r);
-        len = LK_MIN(len, left);
-        lk_peer *ann = lk_sfu_primary(who(&c, "ann"));
-        size_t before = ann->sent;
-        step(&c, kind % 6, (lk_bytes){lk_rd_take(&r, len), len});
+    c.eve_conn = fuzz_enter(c.s, c.now, &c.eve, grants & 16);
+    drain(&c);
+    for (int steps = 0; steps < 64 && fuzz_step(&r, UINT16_MAX, &kind, &bytes); steps++) {
+        size_t before = lk_sfu_primary(who(&c, "ann"))->sent;
+        step(&c, kind, bytes);
         check_ann(&c, before, grants & 4);
         check_eve(&c);
     }
