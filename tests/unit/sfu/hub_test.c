@@ -62,33 +62,22 @@ LK_TEST(a_voice_goes_to_two_subscribers_on_single_connections)
     world_close(w);
 }
 
-/* Client 0 shows one picture stream, client 1 watches, on single connections. */
-static bool watch(world *w, lk_env *env, uint32_t *up, lk_down **down)
-{
-    uint32_t slot = 0;
-    return world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-v", up) &&
-           world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, NULL) && world_connect(w, 0) &&
-           world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_v", down) &&
-           world_offer(w, 1, NULL);
-}
-
 LK_TEST(a_picture_begins_with_a_key_frame_that_was_asked_for)
 {
     world *w = &town;
     world_stream s = {.tag = 1, .picture = 700, .tl0 = 9, .key_index = 3};
-    uint32_t up = 0;
     lk_down *down = NULL;
-    if (watch(w, env, &up, &down)) {
+    if (world_watch(w, env, LK_MEDIA_KIND_VIDEO, NULL, NULL, &down)) {
         for (int i = 0; i < 30; i++) {
-            world_show(w, 0, up, &s, false);
+            world_show(w, 0, 0, &s, false);
             world_run(w, LK_MSEC(33));
         }
         CHECK_EQ(w->client[1].rtp, 0);
         CHECK(w->client[0].keys > 0 && w->client[0].keys < 6);
-        world_show(w, 0, up, &s, true);
+        world_show(w, 0, 0, &s, true);
         for (int i = 0; i < 60; i++) {
             world_run(w, LK_MSEC(33));
-            world_show(w, 0, up, &s, false);
+            world_show(w, 0, 0, &s, false);
         }
         world_run(w, LK_MSEC(100));
         unsigned keys = w->client[0].keys;
@@ -143,11 +132,10 @@ LK_TEST(however_often_a_key_frame_is_asked_for_the_publisher_is_asked_twice_a_se
 {
     world *w = &town;
     world_stream s = {.tag = 1, .picture = 700, .tl0 = 9, .key_index = 3};
-    uint32_t up = 0;
     lk_down *down = NULL;
-    if (watch(w, env, &up, &down)) {
+    if (world_watch(w, env, LK_MEDIA_KIND_VIDEO, NULL, NULL, &down)) {
         world_run(w, LK_MSEC(33));
-        world_show(w, 0, up, &s, true);
+        world_show(w, 0, 0, &s, true);
         world_run(w, LK_MSEC(100));
         unsigned keys = w->client[0].keys;
         for (int i = 0; i < 200; i++) {
@@ -165,20 +153,19 @@ LK_TEST(what_is_lost_on_either_way_is_sent_again)
 {
     world *w = &town;
     world_stream s = {.tag = 1};
-    uint32_t up = 0;
     lk_down *down = NULL;
-    if (watch(w, env, &up, &down)) {
-        world_show(w, 0, up, &s, true);
+    if (world_watch(w, env, LK_MEDIA_KIND_VIDEO, NULL, NULL, &down)) {
+        world_show(w, 0, 0, &s, true);
         world_run(w, LK_MSEC(100));
         w->lose_every = 10;
         for (int i = 0; i < 300; i++) {
             world_run(w, LK_MSEC(20));
-            world_show(w, 0, up, &s, false);
+            world_show(w, 0, 0, &s, false);
         }
         w->lose_every = 0;
         for (int i = 0; i < 20; i++) {
             world_run(w, LK_MSEC(20));
-            world_show(w, 0, up, &s, false);
+            world_show(w, 0, 0, &s, false);
         }
         world_run(w, LK_SEC(2));
         CHECK_EQ(world_heard(&w->client[1], 0, 321), 321);
@@ -196,14 +183,10 @@ LK_TEST(layers_change_at_key_frames_and_nobody_sees_the_seam)
 {
     world *w = &town;
     lk_down *down = NULL;
-    uint32_t up = 0, slot = 0;
     world_stream s[3] = {{.ssrc = 11, .seq = 65500, .ts = 100000, .picture = 1, .tl0 = 1, .tag = 1, .rid = "q"},
                          {.ssrc = 22, .seq = 200, .ts = 7000000, .picture = 900, .tl0 = 90, .tag = 2, .rid = "h", .number = 1000},
                          {.ssrc = 33, .seq = 300, .ts = 4000000000u, .picture = 32760, .tl0 = 250, .tag = 3, .rid = "f", .number = 2000}};
-    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
-        world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
-        world_offer(w, 1, NULL) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_s", &down) &&
-        world_offer(w, 1, NULL)) {
+    if (world_watch(w, env, LK_MEDIA_KIND_VIDEO, world_simulcast, NULL, &down)) {
         world_client *c = &w->client[1];
         lk_up_layer layers[LK_UP_LAYERS_MAX];
         CHECK(strstr(w->answer.p ? w->answer.p : "", "a=ssrc-group:FID") != NULL);
@@ -244,10 +227,9 @@ LK_TEST(forwarding_allocates_nothing_once_it_runs)
 {
     world *w = &town;
     world_stream s = {.tag = 1};
-    uint32_t up = 0;
     lk_down *down = NULL;
-    if (watch(w, env, &up, &down)) {
-        world_show(w, 0, up, &s, true);
+    if (world_watch(w, env, LK_MEDIA_KIND_VIDEO, NULL, NULL, &down)) {
+        world_show(w, 0, 0, &s, true);
         uint8_t payload[1100], packet[1500];
         lk_pc *pc = w->client[0].pc;
         s.ssrc = lk_pc_sect_at(pc, 0)->sender->ssrc;
@@ -348,11 +330,9 @@ LK_TEST(channels_of_the_client_are_known_by_their_label)
 LK_TEST(a_track_that_ends_frees_its_section_and_its_downs_fall_silent)
 {
     world *w = &town;
-    uint32_t up = 0, slot = 0;
+    uint32_t up = 0;
     lk_down *down = NULL, *next = NULL;
-    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_AUDIO, LK_PC_SENDONLY, "one", &up) &&
-        world_add(w, 1, LK_MEDIA_KIND_AUDIO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, NULL) && world_connect(w, 0) &&
-        world_offer(w, 1, NULL) && world_connect(w, 1) && world_subscribe(w, 1, w->up[0], "TR_1", &down) && world_offer(w, 1, NULL)) {
+    if (world_watch(w, env, LK_MEDIA_KIND_AUDIO, NULL, NULL, &down)) {
         world_say(w, 0, up, 0, 10);
         CHECK_OK(lk_pc_set_direction(w->client[0].pc, up, LK_PC_INACTIVE));
         if (world_offer(w, 0, NULL)) {
@@ -416,16 +396,12 @@ typedef struct show {
     lk_down *down[2];
 } show;
 
-static bool show_layers(world *w, lk_env *env, show *s, void (*edit)(lk_text *sdp))
+static bool show_layers(world *w, lk_env *env, show *s, world_edit *gets)
 {
-    uint32_t up = 0, slot = 0;
     *s = (show){.layer = {{.ssrc = 11, .tag = 1, .rid = "q", .bytes = 220},
                           {.ssrc = 22, .tag = 2, .rid = "h", .bytes = 470},
                           {.ssrc = 33, .tag = 3, .rid = "f", .bytes = 1050}}};
-    return world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
-           world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
-           world_offer(w, 1, edit) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) &&
-           world_subscribe(w, 1, w->up[0], "TR_s", &s->down[0]) && world_offer(w, 1, edit);
+    return world_watch(w, env, LK_MEDIA_KIND_VIDEO, world_simulcast, gets, &s->down[0]);
 }
 
 /* So many frames of all layers; every request for a key frame is followed. on: how many arrived of which layer. */
@@ -486,21 +462,11 @@ LK_TEST(a_narrow_way_gets_the_layers_it_carries_and_more_once_a_probe_passes)
     show_end(w, &s);
 }
 
-static void without_rtx(lk_text *sdp)
+static void without_rtx(lk_wr *out, lk_str line, lk_str section)
 {
-    static char text[1u << 16];
-    size_t len = 0;
-    lk_str rest = {sdp->p, sdp->len};
-    while (rest.len && len + 512 < sizeof text) {
-        lk_str line = lk_str_cut(&rest, '\n');
-        bool rtx = lk_str_starts(line, "a=rtpmap:97 rtx") || lk_str_starts(line, "a=fmtp:97 apt");
-        memcpy(text + len, line.p, rtx ? 0 : line.len);
-        len += rtx ? 0 : line.len;
-        text[len] = '\n';
-        len += !rtx;
-    }
-    lk_text_clear(sdp);
-    lk_text_put(sdp, text, len);
+    LK_UNUSED(section);
+    if (!lk_str_starts(line, "a=rtpmap:97 rtx") && !lk_str_starts(line, "a=fmtp:97 apt"))
+        world_line(out, line);
 }
 
 LK_TEST(without_a_stream_to_pad_more_is_tried_with_pictures)
@@ -578,29 +544,17 @@ LK_TEST(tracks_share_a_narrow_way_in_turn_and_by_priority)
 }
 
 /* A subscriber that knows no transport-wide feedback: it measures by send times and says what it can get. */
-static void by_send_time(lk_text *sdp)
+static void by_send_time(lk_wr *out, lk_str line, lk_str section)
 {
-    static char text[1u << 16];
-    size_t len = 0;
-    lk_str rest = {sdp->p, sdp->len}, uri = lk_str_of(" http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r");
-    while (rest.len && len + 512 < sizeof text) {
-        lk_str line = lk_str_cut(&rest, '\n'), name = line;
-        lk_str id = lk_str_cut(&name, ' ');
-        if (lk_str_starts(line, "a=rtcp-fb:") && lk_str_eq(name, "transport-cc\r"))
-            continue;
-        bool extension = lk_str_starts(line, "a=extmap:") && lk_str_starts(name, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc");
-        if (extension)
-            line = id;
-        memcpy(text + len, line.p, line.len);
-        len += line.len;
-        if (extension) {
-            memcpy(text + len, uri.p, uri.len);
-            len += uri.len;
-        }
-        text[len++] = '\n';
+    lk_str name = line, id = lk_str_cut(&name, ' ');
+    LK_UNUSED(section);
+    if (lk_str_starts(line, "a=rtcp-fb:") && lk_str_eq(name, "transport-cc\r"))
+        return;
+    if (lk_str_starts(line, "a=extmap:") && lk_str_starts(name, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc")) {
+        lk_wr_put(out, id.p, id.len);
+        line = lk_str_of(" http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r");
     }
-    lk_text_clear(sdp);
-    lk_text_put(sdp, text, len);
+    world_line(out, line);
 }
 
 static void world_remb(world *w, size_t i, uint64_t bps)
@@ -619,31 +573,23 @@ static void world_remb(world *w, size_t i, uint64_t bps)
 LK_TEST(without_transport_feedback_the_client_s_own_word_bounds_and_pauses_what_it_gets)
 {
     world *w = &town;
-    lk_down *down = NULL;
-    uint32_t up = 0, slot = 0;
-    world_stream s[3] = {{.ssrc = 11, .tag = 1, .rid = "q", .bytes = 220},
-                         {.ssrc = 22, .tag = 2, .rid = "h", .bytes = 470},
-                         {.ssrc = 33, .tag = 3, .rid = "f", .bytes = 1050}};
-    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-s", &up) &&
-        world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, world_simulcast) && world_connect(w, 0) &&
-        world_offer(w, 1, by_send_time) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_s", &down) &&
-        world_offer(w, 1, by_send_time)) {
+    show s;
+    if (show_layers(w, env, &s, by_send_time)) {
         static const uint64_t rates[] = {0, 190000, 20000, 5000000}; /* 0: it says nothing */
         unsigned on[LK_LEN(rates)][4] = {{0}}, rest[LK_LEN(rates)] = {0};
-        uint64_t asked = 0;
         lk_hub_stats t;
         CHECK(strstr(w->answer.p ? w->answer.p : "", "transport-wide-cc") == NULL);
-        lk_down_allow_pause(down, true);
+        lk_down_allow_pause(s.down[0], true);
         for (size_t phase = 0; phase < LK_LEN(rates); phase++) {
             for (int i = 0; i < (lk_test_oom() ? 4 : 450); i++) { /* 15 s */
                 lk_hub_get_stats(w->hub, &t);
                 for (int k = 0; k < 3; k++)
-                    world_show_layer(w, 0, "0", &s[k], i == 0 || t.plis_sent != asked);
-                asked = t.plis_sent;
+                    world_show_layer(w, 0, "0", &s.layer[k], i == 0 || t.plis_sent != s.asked);
+                s.asked = t.plis_sent;
                 if (rates[phase] && i % 30 == 0)
                     world_remb(w, 1, rates[phase]);
                 world_run(w, LK_MSEC(33));
-                int flows = lk_down_quality(down);
+                int flows = lk_down_quality(s.down[0]);
                 on[phase][LK_CLAMP(flows, 0, 2)] += flows >= 0;
                 rest[phase] += flows < 0;
             }
@@ -656,45 +602,28 @@ LK_TEST(without_transport_feedback_the_client_s_own_word_bounds_and_pauses_what_
             CHECK(w->down_states >= 3 && w->client[1].ts_back == 0 && w->client[1].gaps == 0);
         }
     }
-    lk_down_free(down);
-    world_close(w);
+    show_end(w, &s);
 }
 
 /* A subscriber that does not take redundancy. */
-static void without_red(lk_text *sdp)
+static void without_red(lk_wr *out, lk_str line, lk_str section)
 {
-    static char text[1u << 16];
-    size_t len = 0;
-    lk_str rest = {sdp->p, sdp->len};
-    while (rest.len && len + 512 < sizeof text) {
-        lk_str line = lk_str_cut(&rest, '\n');
-        if (lk_str_starts(line, "a=rtpmap:63") || lk_str_starts(line, "a=fmtp:63"))
-            continue;
-        if (lk_str_starts(line, "m=audio"))
-            line = lk_str_of("m=audio 9 UDP/TLS/RTP/SAVPF 111\r");
-        memcpy(text + len, line.p, line.len);
-        len += line.len;
-        text[len++] = '\n';
-    }
-    lk_text_clear(sdp);
-    lk_text_put(sdp, text, len);
+    LK_UNUSED(section);
+    if (!lk_str_starts(line, "a=rtpmap:63") && !lk_str_starts(line, "a=fmtp:63"))
+        world_line(out, lk_str_starts(line, "m=audio") ? lk_str_of("m=audio 9 UDP/TLS/RTP/SAVPF 111\r") : line);
 }
 
 LK_TEST(redundancy_is_taken_off_for_who_does_not_take_it_and_muted_voices_rest)
 {
     world *w = &town;
-    uint32_t up = 0, slot = 0;
     lk_down *down = NULL;
-    if (world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_AUDIO, LK_PC_SENDONLY, "cid-a", &up) &&
-        world_add(w, 1, LK_MEDIA_KIND_AUDIO, LK_PC_RECVONLY, "", &slot) && world_offer(w, 0, NULL) && world_connect(w, 0) &&
-        world_offer(w, 1, without_red) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_a", &down) &&
-        world_offer(w, 1, without_red)) {
+    if (world_watch(w, env, LK_MEDIA_KIND_AUDIO, NULL, without_red, &down)) {
         world_client *c = &w->client[1];
-        world_say(w, 0, up, 0, 50);
+        world_say(w, 0, 0, 0, 50);
         lk_up_set_muted(w->up[0], w->now, true);
-        world_say(w, 0, up, 50, 50);
+        world_say(w, 0, 0, 50, 50);
         lk_up_set_muted(w->up[0], w->now, false);
-        world_say(w, 0, up, 100, 50);
+        world_say(w, 0, 0, 100, 50);
         world_run(w, LK_MSEC(100));
         CHECK_STR(lk_up_mime(w->up[0]), "audio/red");
         CHECK(!c->red && c->pt == 111);
@@ -707,7 +636,7 @@ LK_TEST(redundancy_is_taken_off_for_who_does_not_take_it_and_muted_voices_rest)
         world_drain(w);
         CHECK_EQ(w->wanted, -1);
         unsigned before = c->rtp;
-        world_say(w, 0, up, 200, 20);
+        world_say(w, 0, 0, 200, 20);
         CHECK(c->rtp <= before + 1);
     }
     lk_down_free(down);

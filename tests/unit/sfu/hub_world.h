@@ -274,17 +274,43 @@ static inline bool world_add(world *w, size_t i, lk_media_kind kind, lk_pc_direc
     return CHECK_OK(lk_pc_add_section(w->client[i].pc, &s, index));
 }
 
-/* The client offers as it is; edit may change the text first. */
-static inline bool world_offer(world *w, size_t i, void (*edit)(lk_text *sdp))
+/* What stands in an offer in place of a line (each ends in CR) of the section that the line `section` opens. */
+typedef void world_edit(lk_wr *out, lk_str line, lk_str section);
+
+static inline void world_line(lk_wr *out, lk_str line)
+{
+    lk_wr_put(out, line.p, line.len);
+    lk_wr_u8(out, '\n');
+}
+
+static inline void world_rewrite(lk_text *sdp, world_edit *edit)
+{
+    static char text[1u << 16];
+    lk_wr out = lk_wr_of(text, sizeof text);
+    lk_str section = lk_str_of("");
+    for (lk_str rest = {sdp->p, sdp->len}; rest.len;) {
+        lk_str line = lk_str_cut(&rest, '\n');
+        if (lk_str_starts(line, "m="))
+            section = line;
+        edit(&out, line, section);
+    }
+    lk_text_clear(sdp);
+    lk_text_put(sdp, text, out.len);
+}
+
+/* The client offers as it is, or edited. It speaks VP8 alone: where an edit called that VP9, the answer is put back. */
+static inline bool world_offer(world *w, size_t i, world_edit *edit)
 {
     world_client *c = &w->client[i];
     lk_text_clear(&w->offer);
     lk_text_clear(&w->answer);
     bool ok = CHECK_OK(lk_pc_create_offer(c->pc, w->now, &w->offer));
     if (ok && edit)
-        edit(&w->offer);
+        world_rewrite(&w->offer, edit);
     ok = ok && CHECK_OK(lk_peer_accept_offer(c->peer, w->now, w->offer.p, w->offer.len, &w->answer, &w->why));
     world_hub_events(w);
+    for (char *at = w->answer.p; ok && (at = strstr(at, "VP9/90000")) != NULL; at++)
+        at[2] = '8';
     ok = ok && CHECK_OK(lk_pc_set_answer(c->pc, w->now, w->answer.p, w->answer.len, &w->why));
     if (ok)
         world_drain(w);
@@ -306,6 +332,16 @@ static inline bool world_subscribe(world *w, size_t i, lk_up *up, const char *tr
 {
     const lk_down_config c = {.user = &w->client[i], .stream = "PA_a", .track = track};
     return CHECK_OK(lk_down_new(down, w->client[i].peer, up, &c, w->now));
+}
+
+/* Client 0 sends one track and client 1 gets it as "TR", section 0 of either; each on a single connection, with its edit (or NULL). */
+static inline bool world_watch(world *w, lk_env *env, lk_media_kind kind, world_edit *sends, world_edit *gets, lk_down **down)
+{
+    uint32_t index;
+    return world_open(w, env, 2, false) && world_add(w, 0, kind, LK_PC_SENDONLY, "cid", &index) &&
+           world_add(w, 1, kind, LK_PC_RECVONLY, "", &index) && world_offer(w, 0, sends) && world_connect(w, 0) &&
+           world_offer(w, 1, gets) && world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR", down) &&
+           world_offer(w, 1, gets);
 }
 
 /* Audio packets number first .. first + count - 1, 20 ms apart. */
@@ -397,28 +433,13 @@ static inline void world_report_layer(world *w, size_t i, const world_stream *s)
 }
 
 /* What a client with three layers writes instead of its one source. */
-static inline void world_simulcast(lk_text *sdp)
+static inline void world_simulcast(lk_wr *out, lk_str line, lk_str section)
 {
-    static char text[1u << 16];
-    static const char lines[] = "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
-                                "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n";
-    size_t len = 0;
-    bool video = false;
-    lk_str rest = {sdp->p, sdp->len};
-    while (rest.len && len + 512 < sizeof text) {
-        lk_str line = lk_str_cut(&rest, '\n');
-        if (lk_str_starts(line, "m="))
-            video = lk_str_starts(line, "m=video");
-        if (video && lk_str_starts(line, "a=ssrc"))
-            continue;
-        memcpy(text + len, line.p, line.len);
-        len += line.len;
-        text[len++] = '\n';
-        if (video && lk_str_starts(line, "a=mid:")) {
-            memcpy(text + len, lines, sizeof lines - 1);
-            len += sizeof lines - 1;
-        }
-    }
-    lk_text_clear(sdp);
-    lk_text_put(sdp, text, len);
+    bool video = lk_str_starts(section, "m=video");
+    if (video && lk_str_starts(line, "a=ssrc"))
+        return;
+    world_line(out, line);
+    if (video && lk_str_starts(line, "a=mid:"))
+        world_line(out, lk_str_of("a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+                                  "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r"));
 }

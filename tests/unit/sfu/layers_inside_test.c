@@ -178,50 +178,24 @@ static void forget(void)
 }
 
 /* VP9 in place of the one codec these clients speak, and the extension. */
-static bool offer_vp9(world *w, size_t i)
+static void as_vp9(lk_wr *out, lk_str line, lk_str section)
 {
-    static char text[1u << 16];
-    world_client *c = &w->client[i];
-    lk_text_clear(&w->offer);
-    lk_text_clear(&w->answer);
-    if (!CHECK_OK(lk_pc_create_offer(c->pc, w->now, &w->offer)))
-        return false;
-    lk_str rest = {w->offer.p, w->offer.len};
-    size_t len = 0;
-    while (rest.len && len + 1024 < sizeof text) {
-        lk_str line = lk_str_cut(&rest, '\n');
-        memcpy(text + len, line.p, line.len);
-        len += line.len;
-        text[len++] = '\n';
-        if (lk_str_starts(line, "a=mid:")) {
-            static const char extension[] = "a=extmap:12 " DD_URI "\r\n";
-            memcpy(text + len, extension, sizeof extension - 1);
-            len += sizeof extension - 1;
-        }
+    lk_str codec = line, map = lk_str_cut(&codec, ' ');
+    LK_UNUSED(section);
+    if (lk_str_eq(codec, "VP8/90000\r")) {
+        lk_wr_put(out, map.p, map.len);
+        line = lk_str_of(" VP9/90000\r");
     }
-    text[len] = 0;
-    for (char *at = text; (at = strstr(at, "VP8/90000")) != NULL; at++)
-        at[2] = '9';
-    lk_err err = lk_peer_accept_offer(c->peer, w->now, text, len, &w->answer, &w->why);
-    world_hub_events(w);
-    if (!CHECK_OK(err))
-        return false;
-    for (char *at = w->answer.p; (at = strstr(at, "VP9/90000")) != NULL; at++)
-        at[2] = '8';
-    bool ok = CHECK_OK(lk_pc_set_answer(c->pc, w->now, w->answer.p, w->answer.len, &w->why));
-    if (ok)
-        world_drain(w);
-    return ok;
+    world_line(out, line);
+    if (lk_str_starts(line, "a=mid:"))
+        world_line(out, lk_str_of("a=extmap:12 " DD_URI "\r"));
 }
 
 static bool open_stage(world *w, lk_env *env, show *s, bool dd, lk_down **down)
 {
-    uint32_t up = 0, slot = 0;
     memset(&got, 0, sizeof got);
     *s = (show){.dd = dd, .layers = LAYERS, .ssrc = 77, .ts = 4294900000u, .seq = 65500, .picture = 0x7ff0, .frame = 65400, .lose_to = 0};
-    bool ok = world_open(w, env, 2, false) && world_add(w, 0, LK_MEDIA_KIND_VIDEO, LK_PC_SENDONLY, "cid-v", &up) &&
-              world_add(w, 1, LK_MEDIA_KIND_VIDEO, LK_PC_RECVONLY, "", &slot) && offer_vp9(w, 0) && world_connect(w, 0) && offer_vp9(w, 1) &&
-              world_connect(w, 1) && CHECK_EQ(w->ups, 1) && world_subscribe(w, 1, w->up[0], "TR_v", down) && offer_vp9(w, 1);
+    bool ok = world_watch(w, env, LK_MEDIA_KIND_VIDEO, as_vp9, as_vp9, down);
     if (ok) {
         s->ssrc = lk_pc_sect_at(w->client[0].pc, 0)->sender->ssrc;
         w->client[1].watch = watch_packet;
