@@ -74,8 +74,6 @@ uint64_t ffi_handle_new(ffi_type type, void *object, size_t size);
 uint64_t ffi_handle_reserve(ffi_type type, uint64_t parent);
 void ffi_handle_open(uint64_t id, ffi_type type, void *object);
 void ffi_handle_cancel(uint64_t id);
-/* A counted object of that type, NULL and *why otherwise. Drop it with ffi_object_unref. */
-void *ffi_handle_get(uint64_t id, ffi_type type, const char **why);
 void ffi_object_unref(ffi_type type, void *object);
 /* Rooms and streams. Are events still wanted: has the client not dropped it? */
 bool ffi_handle_heard(uint64_t id);
@@ -103,6 +101,8 @@ typedef struct ffi_call {
 /* Remembers why; returns false: `return ffi_reject(c, "...")`. */
 bool ffi_reject(ffi_call *c, const char *why);
 bool ffi_reject_err(ffi_call *c, lk_err err);
+/* A counted object of that type; NULL: rejected. Drop it with ffi_object_unref. */
+void *ffi_handle_get(ffi_call *c, uint64_t id, ffi_type type);
 
 /* What an operation needs to be answered; user_data of the operation. */
 typedef struct ffi_op {

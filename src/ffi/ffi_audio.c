@@ -37,15 +37,6 @@ bool ffi_do_new_audio_source(ffi_call *c, const Livekit__Proto__NewAudioSourceRe
     return true;
 }
 
-static lk_audio_source *source_of(ffi_call *c, uint64_t handle)
-{
-    const char *why;
-    lk_audio_source *s = (lk_audio_source *)ffi_handle_get(handle, FFI_AUDIO_SOURCE, &why);
-    if (!s)
-        ffi_reject(c, why);
-    return s;
-}
-
 Livekit__Proto__OwnedTrack *ffi_own_new_track(ffi_call *c, lk_track *track)
 {
     const lk_track_info *info;
@@ -71,7 +62,7 @@ bool ffi_do_create_audio_track(ffi_call *c, const Livekit__Proto__CreateAudioTra
                                Livekit__Proto__CreateAudioTrackResponse *r)
 {
     lk_track *track;
-    lk_audio_source *source = source_of(c, m->source_handle);
+    lk_audio_source *source = (lk_audio_source *)ffi_handle_get(c, m->source_handle, FFI_AUDIO_SOURCE);
     if (!source)
         return false;
     lk_err err = lk_track_new_audio(&track, source, m->name ? m->name : "");
@@ -103,7 +94,7 @@ static const char *capture_error(lk_err err, const lk_audio_source *source, cons
 bool ffi_do_capture_audio_frame(ffi_call *c, const Livekit__Proto__CaptureAudioFrameRequest *m,
                                 Livekit__Proto__CaptureAudioFrameResponse *r)
 {
-    lk_audio_source *source = source_of(c, m->source_handle);
+    lk_audio_source *source = (lk_audio_source *)ffi_handle_get(c, m->source_handle, FFI_AUDIO_SOURCE);
     if (!source)
         return false;
     static const Livekit__Proto__AudioFrameBufferInfo none = LIVEKIT__PROTO__AUDIO_FRAME_BUFFER_INFO__INIT;
@@ -136,7 +127,7 @@ bool ffi_do_clear_audio_buffer(ffi_call *c, const Livekit__Proto__ClearAudioBuff
                                Livekit__Proto__ClearAudioBufferResponse *r)
 {
     LK_UNUSED(r);
-    lk_audio_source *source = source_of(c, m->source_handle);
+    lk_audio_source *source = (lk_audio_source *)ffi_handle_get(c, m->source_handle, FFI_AUDIO_SOURCE);
     if (!source)
         return false;
     (void)lk_audio_source_clear(source);
@@ -152,6 +143,14 @@ typedef struct stream_wish {
     uint32_t rate, channels, frame_msec, queue_frames;
     const char *filter;
 } stream_wish;
+/* Of either request. */
+#define WISH(m)                                                                                                      \
+    {.type = (m)->type,                                                                                              \
+     .has_rate = (m)->has_sample_rate, .rate = (m)->sample_rate,                                                     \
+     .has_channels = (m)->has_num_channels, .channels = (m)->num_channels,                                           \
+     .has_frame = (m)->has_frame_size_ms, .frame_msec = (m)->frame_size_ms,                                          \
+     .has_queue = (m)->has_queue_size_frames, .queue_frames = (m)->queue_size_frames,                                \
+     .filter = (m)->audio_filter_module_id}
 
 /* The number is known before the stream is: its events may come at once. */
 static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_participant *participant, lk_track_source source,
@@ -189,20 +188,10 @@ static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_pa
 
 bool ffi_do_new_audio_stream(ffi_call *c, const Livekit__Proto__NewAudioStreamRequest *m, Livekit__Proto__NewAudioStreamResponse *r)
 {
-    const char *why;
-    lk_track *track = (lk_track *)ffi_handle_get(m->track_handle, FFI_TRACK, &why);
+    lk_track *track = (lk_track *)ffi_handle_get(c, m->track_handle, FFI_TRACK);
     if (!track)
-        return ffi_reject(c, why);
-    const stream_wish w = {.type = m->type,
-                           .has_rate = m->has_sample_rate,
-                           .rate = m->sample_rate,
-                           .has_channels = m->has_num_channels,
-                           .channels = m->num_channels,
-                           .has_frame = m->has_frame_size_ms,
-                           .frame_msec = m->frame_size_ms,
-                           .has_queue = m->has_queue_size_frames,
-                           .queue_frames = m->queue_size_frames,
-                           .filter = m->audio_filter_module_id};
+        return false;
+    const stream_wish w = WISH(m);
     bool ok = new_stream(c, &w, track, NULL, LK_TRACK_SOURCE_UNKNOWN, m->track_handle, &r->stream);
     lk_track_unref(track);
     return ok;
@@ -211,20 +200,10 @@ bool ffi_do_new_audio_stream(ffi_call *c, const Livekit__Proto__NewAudioStreamRe
 bool ffi_do_audio_stream_from_participant(ffi_call *c, const Livekit__Proto__AudioStreamFromParticipantRequest *m,
                                           Livekit__Proto__AudioStreamFromParticipantResponse *r)
 {
-    const char *why;
-    lk_participant *p = (lk_participant *)ffi_handle_get(m->participant_handle, FFI_PARTICIPANT, &why);
+    lk_participant *p = (lk_participant *)ffi_handle_get(c, m->participant_handle, FFI_PARTICIPANT);
     if (!p)
-        return ffi_reject(c, why);
-    const stream_wish w = {.type = m->type,
-                           .has_rate = m->has_sample_rate,
-                           .rate = m->sample_rate,
-                           .has_channels = m->has_num_channels,
-                           .channels = m->num_channels,
-                           .has_frame = m->has_frame_size_ms,
-                           .frame_msec = m->frame_size_ms,
-                           .has_queue = m->has_queue_size_frames,
-                           .queue_frames = m->queue_size_frames,
-                           .filter = m->audio_filter_module_id};
+        return false;
+    const stream_wish w = WISH(m);
     bool ok = new_stream(c, &w, NULL, p, m->has_track_source ? (lk_track_source)m->track_source : LK_TRACK_SOURCE_UNKNOWN, 0,
                          &r->stream);
     lk_participant_unref(p);

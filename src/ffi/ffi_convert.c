@@ -51,15 +51,6 @@ void ffi_converter_unref(void *object)
 
 /* ---- single frames ------------------------------------------------------------------------------------------ */
 
-static converter *converter_of(ffi_call *call, uint64_t handle, ffi_type type)
-{
-    const char *why;
-    converter *c = (converter *)ffi_handle_get(handle, type, &why);
-    if (!c)
-        ffi_reject(call, why);
-    return c;
-}
-
 bool ffi_do_new_audio_resampler(ffi_call *c, const Livekit__Proto__NewAudioResamplerRequest *m,
                                 Livekit__Proto__NewAudioResamplerResponse *r)
 {
@@ -78,7 +69,7 @@ bool ffi_do_remix_and_resample(ffi_call *c, const Livekit__Proto__RemixAndResamp
                                Livekit__Proto__RemixAndResampleResponse *r)
 {
     lk_audio_frame *frame = NULL;
-    converter *remix = converter_of(c, m->resampler_handle, FFI_RESAMPLER);
+    converter *remix = (converter *)ffi_handle_get(c, m->resampler_handle, FFI_RESAMPLER);
     if (!remix)
         return false;
     lk_err err = LK_ERR_INVALID;
@@ -191,7 +182,7 @@ bool ffi_do_push_sox_resampler(ffi_call *c, const Livekit__Proto__PushSoxResampl
 {
     const int16_t *out = NULL;
     size_t bytes = 0;
-    converter *soxr = converter_of(c, m->resampler_handle, FFI_SOX);
+    converter *soxr = (converter *)ffi_handle_get(c, m->resampler_handle, FFI_SOX);
     if (!soxr)
         return false;
     if (!m->data_ptr && m->size > 0) {
@@ -220,7 +211,7 @@ bool ffi_do_flush_sox_resampler(ffi_call *c, const Livekit__Proto__FlushSoxResam
 {
     const int16_t *out = NULL;
     size_t samples = 0;
-    converter *soxr = converter_of(c, m->resampler_handle, FFI_SOX);
+    converter *soxr = (converter *)ffi_handle_get(c, m->resampler_handle, FFI_SOX);
     if (!soxr)
         return false;
     pthread_mutex_lock(&soxr->lock);

@@ -141,14 +141,15 @@ void ffi_handle_cancel(uint64_t id)
     free(e);
 }
 
-void *ffi_handle_get(uint64_t id, ffi_type type, const char **why)
+void *ffi_handle_get(ffi_call *c, uint64_t id, ffi_type type)
 {
     void *object = NULL;
     pthread_mutex_lock(&table.lock);
     entry *e = find(id);
-    *why = id == 0 ? "handle is invalid" : !usable(e) ? "handle not found" : e->type != type ? types[type].wrong : "";
     if (usable(e) && e->type == type)
         object = types[type].ref(e->object);
+    else
+        ffi_reject(c, id == 0 ? "handle is invalid" : !usable(e) ? "handle not found" : types[type].wrong);
     pthread_mutex_unlock(&table.lock);
     return object;
 }

@@ -13,14 +13,9 @@ static const char closed[] = "engine: connection error: engine is closed";
 /* A counted room from its own handle or that of a participant of it. NULL: rejected. */
 static lk_room *room_of(ffi_call *c, uint64_t handle, ffi_type type)
 {
-    const char *why;
     lk_room *room = NULL;
-    void *object = ffi_handle_get(handle, type, &why);
-    if (!object) {
-        ffi_reject(c, why);
-        return NULL;
-    }
-    if (type == FFI_ROOM)
+    void *object = ffi_handle_get(c, handle, type);
+    if (!object || type == FFI_ROOM)
         return (lk_room *)object;
     lk_err err = lk_participant_room(&room, (lk_participant *)object);
     ffi_object_unref(type, object);
@@ -168,13 +163,10 @@ bool ffi_do_get_session_stats(ffi_call *c, const Livekit__Proto__GetSessionStats
  * answered (c->answered): the participant is still there but its room is gone, which the callback says. */
 static lk_room *begin(ffi_call *c, uint64_t handle, uint32_t event, bool has, uint64_t given, ffi_op **op, uint64_t *async_id)
 {
-    const char *why;
     lk_room *room = NULL;
-    lk_participant *participant = (lk_participant *)ffi_handle_get(handle, FFI_PARTICIPANT, &why);
-    if (!participant) {
-        ffi_reject(c, why);
+    lk_participant *participant = (lk_participant *)ffi_handle_get(c, handle, FFI_PARTICIPANT);
+    if (!participant)
         return NULL;
-    }
     lk_err err = lk_participant_room(&room, participant);
     lk_participant_unref(participant);
     *op = ffi_op_new(c, event, 2, has, given);
@@ -340,7 +332,6 @@ static const char *not_built(const Livekit__Proto__TrackPublishOptions *o)
 bool ffi_do_publish_track(ffi_call *c, const Livekit__Proto__PublishTrackRequest *m, Livekit__Proto__PublishTrackResponse *r)
 {
     ffi_op *op;
-    const char *why;
     lk_room *room = begin(c, m->local_participant_handle, EVENT(PUBLISH_TRACK), m->has_request_async_id, m->request_async_id, &op,
                           &r->async_id);
     if (!room)
@@ -349,7 +340,7 @@ bool ffi_do_publish_track(ffi_call *c, const Livekit__Proto__PublishTrackRequest
     lk_publish_options p;
     lk_publish_options_init(&p);
     const Livekit__Proto__TrackPublishOptions *from = m->options;
-    lk_track *track = (lk_track *)ffi_handle_get(m->track_handle, FFI_TRACK, &why);
+    lk_track *track = (lk_track *)ffi_handle_get(c, m->track_handle, FFI_TRACK);
     bool is_video = track && is_video_track(track);
     if (from) {
         p.source = from->has_source ? (lk_track_source)from->source : LK_TRACK_SOURCE_UNKNOWN;
@@ -400,18 +391,9 @@ bool ffi_do_unpublish_track(ffi_call *c, const Livekit__Proto__UnpublishTrackReq
     return true;
 }
 
-static lk_track *track_of(ffi_call *c, uint64_t handle)
-{
-    const char *why;
-    lk_track *t = (lk_track *)ffi_handle_get(handle, FFI_TRACK, &why);
-    if (!t)
-        ffi_reject(c, why);
-    return t;
-}
-
 bool ffi_do_local_track_mute(ffi_call *c, const Livekit__Proto__LocalTrackMuteRequest *m, Livekit__Proto__LocalTrackMuteResponse *r)
 {
-    lk_track *t = track_of(c, m->track_handle);
+    lk_track *t = (lk_track *)ffi_handle_get(c, m->track_handle, FFI_TRACK);
     if (!t)
         return false;
     bool local = lk_track_is_local(t);
@@ -424,7 +406,7 @@ bool ffi_do_local_track_mute(ffi_call *c, const Livekit__Proto__LocalTrackMuteRe
 bool ffi_do_enable_remote_track(ffi_call *c, const Livekit__Proto__EnableRemoteTrackRequest *m,
                                 Livekit__Proto__EnableRemoteTrackResponse *r)
 {
-    lk_track *t = track_of(c, m->track_handle);
+    lk_track *t = (lk_track *)ffi_handle_get(c, m->track_handle, FFI_TRACK);
     if (!t)
         return false;
     bool local = lk_track_is_local(t);
@@ -436,7 +418,7 @@ bool ffi_do_enable_remote_track(ffi_call *c, const Livekit__Proto__EnableRemoteT
 
 bool ffi_do_get_stats(ffi_call *c, const Livekit__Proto__GetStatsRequest *m, Livekit__Proto__GetStatsResponse *r)
 {
-    lk_track *t = track_of(c, m->track_handle);
+    lk_track *t = (lk_track *)ffi_handle_get(c, m->track_handle, FFI_TRACK);
     if (!t)
         return false;
     ffi_op *op = ffi_op_new(c, EVENT(GET_STATS), 2, m->has_request_async_id, m->request_async_id);
@@ -455,16 +437,12 @@ bool ffi_do_get_stats(ffi_call *c, const Livekit__Proto__GetStatsRequest *m, Liv
 
 static lk_publication *remote_publication(ffi_call *c, uint64_t handle)
 {
-    const char *why;
-    lk_publication *p = (lk_publication *)ffi_handle_get(handle, FFI_PUBLICATION, &why);
-    if (p && lk_publication_is_local(p)) {
-        lk_publication_unref(p);
-        p = NULL;
-        why = "publication is not a RemotePublication";
-    }
-    if (!p)
-        ffi_reject(c, why);
-    return p;
+    lk_publication *p = (lk_publication *)ffi_handle_get(c, handle, FFI_PUBLICATION);
+    if (!p || !lk_publication_is_local(p))
+        return p;
+    lk_publication_unref(p);
+    ffi_reject(c, "publication is not a RemotePublication");
+    return NULL;
 }
 
 bool ffi_do_set_subscribed(ffi_call *c, const Livekit__Proto__SetSubscribedRequest *m, Livekit__Proto__SetSubscribedResponse *r)

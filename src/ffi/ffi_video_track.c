@@ -28,20 +28,11 @@ bool ffi_do_new_video_source(ffi_call *c, const Livekit__Proto__NewVideoSourceRe
     return true;
 }
 
-static lk_video_source *source_of(ffi_call *c, uint64_t handle)
-{
-    const char *why;
-    lk_video_source *s = (lk_video_source *)ffi_handle_get(handle, FFI_VIDEO_SOURCE, &why);
-    if (!s)
-        ffi_reject(c, why);
-    return s;
-}
-
 bool ffi_do_create_video_track(ffi_call *c, const Livekit__Proto__CreateVideoTrackRequest *m,
                                Livekit__Proto__CreateVideoTrackResponse *r)
 {
     lk_track *track;
-    lk_video_source *source = source_of(c, m->source_handle);
+    lk_video_source *source = (lk_video_source *)ffi_handle_get(c, m->source_handle, FFI_VIDEO_SOURCE);
     if (!source)
         return false;
     lk_err err = lk_track_new_video(&track, source, m->name ? m->name : "");
@@ -58,7 +49,7 @@ bool ffi_do_capture_video_frame(ffi_call *c, const Livekit__Proto__CaptureVideoF
     lk_video_view view;
     lk_error error = {0};
     LK_UNUSED(r);
-    lk_video_source *source = source_of(c, m->source_handle);
+    lk_video_source *source = (lk_video_source *)ffi_handle_get(c, m->source_handle, FFI_VIDEO_SOURCE);
     if (!source)
         return false;
     const char *why = ffi_video_view(&view, m->buffer);
@@ -85,6 +76,11 @@ typedef struct stream_wish {
     int format;
     uint32_t queue_frames;
 } stream_wish;
+/* Of either request. */
+#define WISH(m)                                                                                                      \
+    {.type = (m)->type,                                                                                              \
+     .has_format = (m)->has_format, .format = (int)(m)->format,                                                      \
+     .has_queue = (m)->has_queue_size_frames, .queue_frames = (m)->queue_size_frames}
 
 /* The number is known before the stream is: its events may come at once. */
 static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_participant *participant, lk_track_source source,
@@ -118,15 +114,10 @@ static bool new_stream(ffi_call *c, const stream_wish *w, lk_track *track, lk_pa
 
 bool ffi_do_new_video_stream(ffi_call *c, const Livekit__Proto__NewVideoStreamRequest *m, Livekit__Proto__NewVideoStreamResponse *r)
 {
-    const char *why;
-    lk_track *track = (lk_track *)ffi_handle_get(m->track_handle, FFI_TRACK, &why);
+    lk_track *track = (lk_track *)ffi_handle_get(c, m->track_handle, FFI_TRACK);
     if (!track)
-        return ffi_reject(c, why);
-    const stream_wish w = {.type = m->type,
-                           .has_format = m->has_format,
-                           .format = (int)m->format,
-                           .has_queue = m->has_queue_size_frames,
-                           .queue_frames = m->queue_size_frames};
+        return false;
+    const stream_wish w = WISH(m);
     bool ok = new_stream(c, &w, track, NULL, LK_TRACK_SOURCE_UNKNOWN, m->track_handle, &r->stream);
     lk_track_unref(track);
     return ok;
@@ -135,15 +126,10 @@ bool ffi_do_new_video_stream(ffi_call *c, const Livekit__Proto__NewVideoStreamRe
 bool ffi_do_video_stream_from_participant(ffi_call *c, const Livekit__Proto__VideoStreamFromParticipantRequest *m,
                                           Livekit__Proto__VideoStreamFromParticipantResponse *r)
 {
-    const char *why;
-    lk_participant *p = (lk_participant *)ffi_handle_get(m->participant_handle, FFI_PARTICIPANT, &why);
+    lk_participant *p = (lk_participant *)ffi_handle_get(c, m->participant_handle, FFI_PARTICIPANT);
     if (!p)
-        return ffi_reject(c, why);
-    const stream_wish w = {.type = m->type,
-                           .has_format = m->has_format,
-                           .format = (int)m->format,
-                           .has_queue = m->has_queue_size_frames,
-                           .queue_frames = m->queue_size_frames};
+        return false;
+    const stream_wish w = WISH(m);
     bool ok = new_stream(c, &w, NULL, p, m->has_track_source ? (lk_track_source)m->track_source : LK_TRACK_SOURCE_UNKNOWN, 0,
                          &r->stream);
     lk_participant_unref(p);
