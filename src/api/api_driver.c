@@ -353,15 +353,13 @@ static lk_err publish(api_driver *d, api_cmd *cmd, lk_usec now, lk_error *why)
                             .max_framerate = o->max_framerate,
                             .codec = o->video_codec && o->video_codec[0] ? o->video_codec : NULL,
                             .stream = o->stream};
-    lk_err err;
     if (t->video) {
         api_video_source_size(t->video, &p.width, &p.height);
-        err = api_video_source_add_track(t->video, d, t->id) ? LK_OK : LK_ERR_LIMIT;
     } else {
         p.sample_rate = t->source->options.sample_rate;
         p.channels = t->source->options.num_channels;
-        err = api_source_add_track(t->source, d, t->id) ? LK_OK : LK_ERR_LIMIT;
     }
+    lk_err err = api_audience_add_track(api_audience_of(t), d, t->id) ? LK_OK : LK_ERR_LIMIT;
     if (err == LK_OK && !api_map_put(&d->tracks, t->id, t))
         err = LK_ERR_NOMEM;
     if (err == LK_OK)
@@ -370,10 +368,7 @@ static lk_err publish(api_driver *d, api_cmd *cmd, lk_usec now, lk_error *why)
     lk_info_unref(info);
     if (err != LK_OK) {
         api_map_drop(&d->tracks, t->id);
-        if (t->video)
-            api_video_source_remove_track(t->video, d, t->id);
-        else
-            api_source_remove_track(t->source, d, t->id);
+        api_audience_remove_track(api_audience_of(t), d, t->id);
         if (err == LK_ERR_UNSUPPORTED)
             *why = api_error(err, "publish: video_codec: not built, VP8 is");
         return err;

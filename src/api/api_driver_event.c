@@ -242,10 +242,8 @@ void api_driver_unpublish_local(api_driver *d, lk_track *t)
     t->room = NULL;
     pthread_mutex_unlock(&t->lock);
     api_unref(room);
-    if (t->source)
-        api_source_remove_track(t->source, d, t->id);
-    if (t->video)
-        api_video_source_remove_track(t->video, d, t->id);
+    if (t->is_local)
+        api_audience_remove_track(api_audience_of(t), d, t->id);
 }
 
 static void remove_publication(api_driver *d, lk_participant *owner, lk_publication *pub)

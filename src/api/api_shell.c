@@ -279,9 +279,7 @@ static void stream_open(api_shell *shell, api_stream *s, lk_usec now)
     lk_list_push(&shell->streams, &s->link);
     api_ref(s);
     if (s->track && s->track->is_local) {
-        bool added = s->track->video ? api_video_source_add_stream(s->track->video, s)
-                                     : api_source_add_stream(s->track->source, s);
-        if (!added)
+        if (!api_audience_add_stream(api_audience_of(s->track), s))
             api_stream_end(s, false); /* too many listen: told at once, not by silence */
         if (s->track->source)
             api_shell_wake_source(shell, s->track->source, now);
@@ -299,10 +297,7 @@ static void stream_close(api_shell *shell, api_stream *s, lk_usec now)
     if (!s->attached)
         return;
     if (s->track && s->track->is_local) {
-        if (s->track->video)
-            api_video_source_remove_stream(s->track->video, s);
-        else
-            api_source_remove_stream(s->track->source, s);
+        api_audience_remove_stream(api_audience_of(s->track), s);
     } else {
         lk_room *room = s->track ? s->track->room : s->participant->room;
         if (room->driver)

@@ -269,47 +269,56 @@ void api_source_forget(lk_audio_source *s, lk_op op)
 
 /* ---- on the loop ------------------------------------------------------------------------------------------------------ */
 
-bool api_source_add_track(lk_audio_source *s, api_driver *driver, uint64_t track)
+static void count_heads(api_audience *a)
 {
-    if (s->track_count == LK_API_SOURCE_TRACKS_MAX)
+    __atomic_store_n(&a->present, a->track_count + a->stream_count > 0, __ATOMIC_RELEASE);
+}
+
+bool api_audience_add_track(api_audience *a, api_driver *driver, uint64_t track)
+{
+    if (a->track_count == LK_API_SOURCE_TRACKS_MAX)
         return false;
-    s->tracks[s->track_count++] = (api_source_track){driver, track};
+    a->tracks[a->track_count++] = (api_source_track){driver, track};
+    count_heads(a);
     return true;
 }
 
-void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint64_t track)
+void api_audience_remove_track(api_audience *a, const api_driver *driver, uint64_t track)
 {
-    for (size_t i = 0; i < s->track_count; i++) {
-        if (s->tracks[i].driver != driver || s->tracks[i].track != track)
+    for (size_t i = 0; i < a->track_count; i++) {
+        if (a->tracks[i].driver != driver || a->tracks[i].track != track)
             continue;
-        s->tracks[i] = s->tracks[--s->track_count];
-        return;
+        a->tracks[i] = a->tracks[--a->track_count];
+        break;
     }
+    count_heads(a);
 }
 
-bool api_source_add_stream(lk_audio_source *s, api_stream *stream)
+bool api_audience_add_stream(api_audience *a, api_stream *stream)
 {
-    if (s->stream_count == LK_API_SOURCE_STREAMS_MAX)
+    if (a->stream_count == LK_API_SOURCE_STREAMS_MAX)
         return false;
-    s->streams[s->stream_count++] = api_ref(stream);
+    a->streams[a->stream_count++] = api_ref(stream);
+    count_heads(a);
     return true;
+}
+
+void api_audience_remove_stream(api_audience *a, api_stream *stream)
+{
+    for (size_t i = 0; i < a->stream_count; i++) {
+        if (a->streams[i] != stream)
+            continue;
+        a->streams[i] = a->streams[--a->stream_count];
+        api_unref(stream);
+        break;
+    }
+    count_heads(a);
 }
 
 void api_source_idle(lk_audio_source *s)
 {
     s->next_tick = LK_NEVER;
     __atomic_store_n(&s->clocked, false, __ATOMIC_RELEASE);
-}
-
-void api_source_remove_stream(lk_audio_source *s, api_stream *stream)
-{
-    for (size_t i = 0; i < s->stream_count; i++) {
-        if (s->streams[i] != stream)
-            continue;
-        s->streams[i] = s->streams[--s->stream_count];
-        api_unref(stream);
-        return;
-    }
 }
 
 /* 10 ms out of the ring, silence when it has less. NULL when refused. */
@@ -333,22 +342,21 @@ static lk_frame *next_frame(lk_audio_source *s, bool *had)
 
 static void hand_out(lk_audio_source *s, lk_frame *f, lk_usec now)
 {
-    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
-    size_t n = s->track_count;
-    memcpy(tracks, s->tracks, n * sizeof *tracks);
-    for (size_t i = 0; i < n && i < s->track_count; i++)
-        api_driver_push_audio(tracks[i].driver, now, tracks[i].track, f);
-    for (size_t i = 0; i < s->stream_count; i++)
-        api_stream_put_source(s->streams[i], f);
+    const api_audience *a = &s->audience, then = *a; /* whoever is handed one may leave */
+    for (size_t i = 0; i < then.track_count && i < a->track_count; i++)
+        api_driver_push_audio(then.tracks[i].driver, now, then.tracks[i].track, f);
+    for (size_t i = 0; i < a->stream_count; i++)
+        api_stream_put_source(a->streams[i], f);
 }
 
 /* Whether anybody hears the source. */
 static bool has_listener(const lk_audio_source *s)
 {
-    if (s->stream_count > 0)
+    const api_audience *a = &s->audience;
+    if (a->stream_count > 0)
         return true;
-    for (size_t i = 0; i < s->track_count; i++)
-        if (api_driver_wants_media(s->tracks[i].driver, s->tracks[i].track))
+    for (size_t i = 0; i < a->track_count; i++)
+        if (api_driver_wants_media(a->tracks[i].driver, a->tracks[i].track))
             return true;
     return false;
 }
@@ -382,7 +390,7 @@ lk_usec api_source_tick(lk_audio_source *s, api_shell *shell, lk_usec now)
     pthread_mutex_unlock(&s->lock);
     end_capture(s, op);
     s->next_tick = LK_NEVER;
-    if (listener || s->track_count > 0)
+    if (listener || s->audience.track_count > 0)
         s->next_tick = s->born + (lk_usec)(ticks + 1) * 10000;
     else if (waits) /* nobody listens: nothing to do before the queue has shrunk enough */
         s->next_tick = s->born + (lk_usec)(ticks + (over + s->tick_samples - 1) / s->tick_samples) * 10000;

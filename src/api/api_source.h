@@ -15,6 +15,15 @@ typedef struct api_source_track {
     uint64_t track;
 } api_source_track;
 
+/* Who takes what a source gives: tracks that publish it, streams that listen to it or look at it. Loop thread. */
+typedef struct api_audience {
+    bool present; /* atomic, any thread: there is somebody */
+    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
+    size_t track_count;
+    api_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
+    size_t stream_count;
+} api_audience;
+
 struct lk_audio_source {
     api_object o;
     lk_audio_source_options options;
@@ -34,10 +43,7 @@ struct lk_audio_source {
     lk_link link; /* in the shell's list while it has to be looked at */
     bool listed;
     lk_usec next_tick;
-    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
-    size_t track_count;
-    api_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
-    size_t stream_count;
+    api_audience audience;
 };
 
 struct lk_picture_pool;
@@ -48,22 +54,22 @@ struct lk_video_source {
     api_object o;
     lk_video_source_options options;
     struct lk_picture_pool *pool;
-    bool wanted; /* atomic: somebody publishes or looks; else captures cost nothing */
+    api_audience audience; /* while nobody is present captures cost nothing */
 
     pthread_mutex_t lock;      /* the two below */
     struct lk_picture *latest; /* NULL: the loop has taken it */
     uint32_t width, height;    /* of the last picture captured */
-
-    /* loop thread */
-    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
-    size_t track_count;
-    api_stream *streams[LK_API_SOURCE_STREAMS_MAX]; /* counted */
-    size_t stream_count;
 };
-bool api_video_source_add_track(lk_video_source *s, api_driver *driver, uint64_t track);
-void api_video_source_remove_track(lk_video_source *s, const api_driver *driver, uint64_t track);
-bool api_video_source_add_stream(lk_video_source *s, api_stream *stream);
-void api_video_source_remove_stream(lk_video_source *s, api_stream *stream);
+
+/* Of a local track. False: it is full. What is not there may be removed. */
+static inline api_audience *api_audience_of(const lk_track *t)
+{
+    return t->video ? &t->video->audience : &t->source->audience;
+}
+bool api_audience_add_track(api_audience *a, api_driver *driver, uint64_t track);
+void api_audience_remove_track(api_audience *a, const api_driver *driver, uint64_t track);
+bool api_audience_add_stream(api_audience *a, api_stream *stream);
+void api_audience_remove_stream(api_audience *a, api_stream *stream);
 /* Loop: hands the newest picture to tracks and streams. */
 void api_video_source_flush(lk_video_source *s, lk_usec now);
 /* Size of what it captures: as told, or as last seen. Any thread. */
@@ -71,10 +77,6 @@ void api_video_source_size(lk_video_source *s, uint32_t *width, uint32_t *height
 
 /* Takes what is due and hands it to tracks and streams; when to come back, LK_NEVER: nobody listens or waits. */
 lk_usec api_source_tick(lk_audio_source *s, api_shell *shell, lk_usec now);
-bool api_source_add_track(lk_audio_source *s, api_driver *driver, uint64_t track);
-void api_source_remove_track(lk_audio_source *s, const api_driver *driver, uint64_t track);
-bool api_source_add_stream(lk_audio_source *s, api_stream *stream);
-void api_source_remove_stream(lk_audio_source *s, api_stream *stream);
 /* Loop: nobody ticks it any more; time takes its audio again as before it was heard. */
 void api_source_idle(lk_audio_source *s);
 /* Any thread: nobody waits for that capture any more. */

@@ -79,7 +79,7 @@ lk_err lk_video_source_capture(lk_video_source *s, const lk_video_view *picture,
         s->width = picture->width;
         s->height = picture->height;
         pthread_mutex_unlock(&s->lock);
-        if (!__atomic_load_n(&s->wanted, __ATOMIC_ACQUIRE))
+        if (!__atomic_load_n(&s->audience.present, __ATOMIC_ACQUIRE))
             return LK_OK;
         err = lk_picture_new(&made, s->pool, LK_VIDEO_I420, picture->width, picture->height);
         if (err == LK_OK)
@@ -105,52 +105,6 @@ void api_video_source_size(lk_video_source *s, uint32_t *width, uint32_t *height
 
 /* ---- on the loop ---- */
 
-static void want(lk_video_source *s)
-{
-    __atomic_store_n(&s->wanted, s->track_count + s->stream_count > 0, __ATOMIC_RELEASE);
-}
-
-bool api_video_source_add_track(lk_video_source *s, api_driver *driver, uint64_t track)
-{
-    if (s->track_count == LK_API_SOURCE_TRACKS_MAX)
-        return false;
-    s->tracks[s->track_count++] = (api_source_track){driver, track};
-    want(s);
-    return true;
-}
-
-void api_video_source_remove_track(lk_video_source *s, const api_driver *driver, uint64_t track)
-{
-    for (size_t i = 0; i < s->track_count; i++) {
-        if (s->tracks[i].driver != driver || s->tracks[i].track != track)
-            continue;
-        s->tracks[i] = s->tracks[--s->track_count];
-        break;
-    }
-    want(s);
-}
-
-bool api_video_source_add_stream(lk_video_source *s, api_stream *stream)
-{
-    if (s->stream_count == LK_API_SOURCE_STREAMS_MAX)
-        return false;
-    s->streams[s->stream_count++] = api_ref(stream);
-    want(s);
-    return true;
-}
-
-void api_video_source_remove_stream(lk_video_source *s, api_stream *stream)
-{
-    for (size_t i = 0; i < s->stream_count; i++) {
-        if (s->streams[i] != stream)
-            continue;
-        s->streams[i] = s->streams[--s->stream_count];
-        api_unref(stream);
-        break;
-    }
-    want(s);
-}
-
 void api_video_source_flush(lk_video_source *s, lk_usec now)
 {
     pthread_mutex_lock(&s->lock);
@@ -159,12 +113,10 @@ void api_video_source_flush(lk_video_source *s, lk_usec now)
     pthread_mutex_unlock(&s->lock);
     if (!p)
         return;
-    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
-    size_t n = s->track_count;
-    memcpy(tracks, s->tracks, n * sizeof *tracks);
-    for (size_t i = 0; i < n && i < s->track_count; i++)
-        api_driver_push_video(tracks[i].driver, now, tracks[i].track, p);
-    for (size_t i = 0; i < s->stream_count; i++)
-        api_stream_put(s->streams[i], lk_picture_ref(p));
+    const api_audience *a = &s->audience, then = *a; /* whoever is handed one may leave */
+    for (size_t i = 0; i < then.track_count && i < a->track_count; i++)
+        api_driver_push_video(then.tracks[i].driver, now, then.tracks[i].track, p);
+    for (size_t i = 0; i < a->stream_count; i++)
+        api_stream_put(a->streams[i], lk_picture_ref(p));
     lk_picture_unref(p);
 }
