@@ -2,6 +2,27 @@
 /* Participants and their publications: the objects, and the commands about them. */
 #include "api/api.h"
 
+/* How either is made: of a room, in the engine's hands alone. */
+#define MEMBER_NEW(name)                                                                            \
+    lk_##name *api_##name##_new(lk_room *room, uint64_t id, const lk_##name##_info *info)           \
+    {                                                                                               \
+        lk_##name *p = api_alloc0(sizeof *p);                                                       \
+        if (!p)                                                                                     \
+            return NULL;                                                                            \
+        p->info = api_##name##_info_new(info);                                                      \
+        if (!p->info) {                                                                             \
+            api_release(p, sizeof *p);                                                              \
+            return NULL;                                                                            \
+        }                                                                                           \
+        pthread_mutex_init(&p->lock, NULL);                                                         \
+        api_object_init(&p->o, room->o.rt, NULL, name##_destroy);                                   \
+        atomic_store(&p->o.users, 0);                                                               \
+        p->room = api_ref(room);                                                                    \
+        p->id = id;                                                                                 \
+        p->is_local = info->is_local;                                                               \
+        return p;                                                                                   \
+    }
+
 /* ---- participants ----------------------------------------------------------------------------------------------- */
 
 static void participant_destroy(api_object *o)
@@ -14,24 +35,7 @@ static void participant_destroy(api_object *o)
     api_release(p, sizeof *p);
 }
 
-lk_participant *api_participant_new(lk_room *room, uint64_t id, const lk_participant_info *info)
-{
-    lk_participant *p = api_alloc0(sizeof *p);
-    if (!p)
-        return NULL;
-    p->info = api_participant_info_new(info);
-    if (!p->info) {
-        api_release(p, sizeof *p);
-        return NULL;
-    }
-    pthread_mutex_init(&p->lock, NULL);
-    api_object_init(&p->o, room->o.rt, NULL, participant_destroy);
-    atomic_store(&p->o.users, 0);
-    p->room = api_ref(room);
-    p->id = id;
-    p->is_local = info->is_local;
-    return p;
-}
+MEMBER_NEW(participant)
 
 lk_participant *lk_participant_ref(lk_participant *participant) { return api_user_ref(participant); }
 void lk_participant_unref(lk_participant *participant) { api_user_unref(participant); }
@@ -77,24 +81,7 @@ static void publication_destroy(api_object *o)
     api_release(p, sizeof *p);
 }
 
-lk_publication *api_publication_new(lk_room *room, uint64_t id, const lk_publication_info *info)
-{
-    lk_publication *p = api_alloc0(sizeof *p);
-    if (!p)
-        return NULL;
-    p->info = api_publication_info_new(info);
-    if (!p->info) {
-        api_release(p, sizeof *p);
-        return NULL;
-    }
-    pthread_mutex_init(&p->lock, NULL);
-    api_object_init(&p->o, room->o.rt, NULL, publication_destroy);
-    atomic_store(&p->o.users, 0);
-    p->room = api_ref(room);
-    p->id = id;
-    p->is_local = info->is_local;
-    return p;
-}
+MEMBER_NEW(publication)
 
 lk_publication *lk_publication_ref(lk_publication *publication) { return api_user_ref(publication); }
 void lk_publication_unref(lk_publication *publication) { api_user_unref(publication); }
