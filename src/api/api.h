@@ -43,6 +43,13 @@ void api_user_unref(void *object);  /* NULL ok */
 void *api_ref(void *object);        /* NULL ok */
 void api_unref(void *object);       /* NULL ok */
 
+/* Options (a struct that begins with its size) over the defaults in out, as far as the caller knows them; from NULL: none.
+ * False: their size cannot be. */
+bool api_options(void *out, size_t size, const void *from);
+/* A condition that is waited for with api_until: so long from now, by the monotonic clock. */
+void api_cond_init(pthread_cond_t *cond);
+struct timespec api_until(int32_t timeout_msec);
+
 /* Memory of the gate: the C library's, whatever the thread. Tests replace it while nothing exists (NULL: back). */
 const lk_env *api_env(void); /* memory only: for blocks that outlive every runtime */
 void api_set_mem(const lk_mem *mem);

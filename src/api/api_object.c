@@ -9,6 +9,31 @@ void api_set_mem(const lk_mem *mem) { memory.mem = mem ? mem : &lk_mem_productio
 void *api_alloc0(size_t size) { return lk_alloc0(&memory, size); }
 void api_release(void *p, size_t size) { lk_release(&memory, p, size); }
 
+bool api_options(void *out, size_t size, const void *from)
+{
+    const uint32_t *given = from; /* what all options begin with */
+    if (given && *given < sizeof *given)
+        return false;
+    if (given)
+        memcpy(out, given, LK_MIN(*given, size));
+    return true;
+}
+
+void api_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+struct timespec api_until(int32_t timeout_msec)
+{
+    const lk_usec at = api_now() + LK_MSEC(timeout_msec);
+    return (struct timespec){.tv_sec = (time_t)(at / LK_SEC(1)), .tv_nsec = (long)(at % LK_SEC(1)) * 1000};
+}
+
 void api_object_init(api_object *o, lk_runtime *rt, void (*last_user)(api_object *),
                      void (*destroy)(api_object *))
 {

@@ -340,16 +340,7 @@ lk_err lk_next_event(lk_runtime *rt, int32_t timeout_msec, lk_event **event)
         return LK_ERR_INVALID;
     if (api_check(rt) != LK_OK)
         return LK_ERR_FORKED;
-    struct timespec until;
-    if (timeout_msec > 0) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += timeout_msec / 1000;
-        until.tv_nsec += (timeout_msec % 1000) * 1000000L;
-        if (until.tv_nsec >= 1000000000L) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000L;
-        }
-    }
+    const struct timespec until = api_until(timeout_msec);
     lk_err err = LK_OK;
     api_box *box = NULL;
     pthread_mutex_lock(&rt->lock);

@@ -126,12 +126,8 @@ lk_err lk_room_publish_data(lk_op *op, lk_room *room, const void *data, size_t l
 {
     api_cmd *cmd;
     lk_data_options o;
-    if ((!data && len) || (options && options->size < sizeof(uint32_t)))
-        return LK_ERR_INVALID;
     lk_data_options_init(&o);
-    if (options)
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
-    if (o.identity_count && !o.identities)
+    if ((!data && len) || !api_options(&o, sizeof o, options) || (o.identity_count && !o.identities))
         return LK_ERR_INVALID;
     if (len > LK_DATA_MAX)
         return LK_ERR_LIMIT;
@@ -275,11 +271,9 @@ lk_err lk_room_publish(lk_op *op, lk_room *room, lk_track *track,
 {
     api_cmd *cmd;
     lk_publish_options o;
-    if (!track || !track->is_local || (options && options->size < sizeof(uint32_t)))
-        return LK_ERR_INVALID;
     lk_publish_options_init(&o);
-    if (options)
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
+    if (!track || !track->is_local || !api_options(&o, sizeof o, options))
+        return LK_ERR_INVALID;
     const uint32_t least_bps = track->video ? 10000 : 6000, most_bps = track->video ? 100000000 : 510000;
     if ((o.max_bitrate_bps && (o.max_bitrate_bps < least_bps || o.max_bitrate_bps > most_bps)) || o.max_framerate > 240)
         return LK_ERR_INVALID;
@@ -365,13 +359,11 @@ static bool copy_options(lk_room *room)
 lk_err lk_room_new(lk_room **out, lk_runtime *runtime, const lk_room_options *options)
 {
     lk_room_options o;
-    if (!out || !runtime || (options && options->size < sizeof(uint32_t)))
+    lk_room_options_init(&o);
+    if (!out || !runtime || !api_options(&o, sizeof o, options))
         return LK_ERR_INVALID;
     if (api_check(runtime) != LK_OK)
         return LK_ERR_FORKED;
-    lk_room_options_init(&o);
-    if (options)
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
     if (o.connect_timeout_msec < 100 || o.connect_timeout_msec > 60000 || o.join_retries > 100 || o.reconnect_tries > 1000 ||
         o.ice_server_count > 16 || (o.ice_server_count && !o.ice_servers))
         return LK_ERR_INVALID;

@@ -69,11 +69,9 @@ static void on_destroy(api_object *o)
 lk_err lk_runtime_new(lk_runtime **out, const lk_runtime_options *options)
 {
     lk_runtime_options o;
-    if (!out || (options && options->size < sizeof(uint32_t)))
-        return LK_ERR_INVALID;
     lk_runtime_options_init(&o);
-    if (options)
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
+    if (!out || !api_options(&o, sizeof o, options))
+        return LK_ERR_INVALID;
     lk_runtime *rt = api_alloc0(sizeof *rt);
     if (!rt)
         return LK_ERR_NOMEM;
@@ -90,11 +88,7 @@ lk_err lk_runtime_new(lk_runtime **out, const lk_runtime_options *options)
     lk_map_init(&rt->ops, api_env(), LK_API_OPS_MAX);
     pthread_mutex_init(&rt->lock, NULL);
     pthread_mutex_init(&rt->start_lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&rt->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    api_cond_init(&rt->cond);
     lk_runtime_set_sdk(rt, o.sdk_name ? o.sdk_name : "c",
                        o.sdk_version ? o.sdk_version : LK_VERSION_TEXT);
     *out = rt;

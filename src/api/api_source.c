@@ -111,13 +111,11 @@ lk_err lk_audio_source_new(lk_audio_source **out, lk_runtime *runtime,
                            const lk_audio_source_options *options)
 {
     lk_audio_source_options o;
-    if (!out || !runtime || (options && options->size < sizeof(uint32_t)))
+    lk_audio_source_options_init(&o);
+    if (!out || !runtime || !api_options(&o, sizeof o, options))
         return LK_ERR_INVALID;
     if (api_check(runtime) != LK_OK)
         return LK_ERR_FORKED;
-    lk_audio_source_options_init(&o);
-    if (options)
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
     if (o.sample_rate < 1000 || o.sample_rate > 384000 || o.num_channels < 1 || o.num_channels > 8 ||
         o.queue_size_msec > LK_API_SOURCE_MSEC_MAX)
         return LK_ERR_INVALID;

@@ -194,11 +194,7 @@ static void on_destroy(api_object *o)
 static lk_err open_stream(api_stream *s, lk_runtime *rt, lk_track *track, lk_participant *participant, lk_track_source source)
 {
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    api_cond_init(&s->cond);
     lk_queue_init(&s->frames, api_env(), sizeof(void *), s->queue_size_frames ? s->queue_size_frames : 1u << 20);
     s->node.kind = API_NODE_STREAM;
     s->source_kind = source;
@@ -223,14 +219,8 @@ static lk_err audio_stream(lk_audio_stream **out, lk_runtime *rt, lk_track *trac
 {
     lk_audio_stream_options o;
     lk_audio_stream_options_init(&o);
-    if (options) {
-        if (options->size < sizeof(uint32_t))
-            return LK_ERR_INVALID;
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
-        o.size = sizeof o;
-    }
-    if (o.sample_rate < 8000 || o.sample_rate > 192000 || o.num_channels < 1 || o.num_channels > 8 ||
-        o.frame_size_msec > 1000)
+    if (!api_options(&o, sizeof o, options) || o.sample_rate < 8000 || o.sample_rate > 192000 || o.num_channels < 1 ||
+        o.num_channels > 8 || o.frame_size_msec > 1000)
         return LK_ERR_INVALID;
     if (o.frame_size_msec == 0)
         o.frame_size_msec = 10;
@@ -253,13 +243,7 @@ static lk_err video_stream(lk_video_stream **out, lk_runtime *rt, lk_track *trac
 {
     lk_video_stream_options o;
     lk_video_stream_options_init(&o);
-    if (options) {
-        if (options->size < sizeof(uint32_t))
-            return LK_ERR_INVALID;
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
-        o.size = sizeof o;
-    }
-    if (o.format < LK_VIDEO_STREAM_AS_DECODED || o.format >= LK_VIDEO_FORMATS)
+    if (!api_options(&o, sizeof o, options) || o.format < LK_VIDEO_STREAM_AS_DECODED || o.format >= LK_VIDEO_FORMATS)
         return LK_ERR_INVALID;
     api_stream *s = api_alloc0(sizeof *s);
     if (!s)
@@ -344,16 +328,7 @@ static lk_err read_frame(void **frame, api_stream *s, int32_t timeout_msec)
         return LK_ERR_FORKED;
     if (!s->pull)
         return LK_ERR_STATE;
-    struct timespec until = {0};
-    if (timeout_msec > 0) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += timeout_msec / 1000;
-        until.tv_nsec += (timeout_msec % 1000) * 1000000L;
-        if (until.tv_nsec >= 1000000000L) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000L;
-        }
-    }
+    const struct timespec until = api_until(timeout_msec);
     lk_err err = LK_OK;
     pthread_mutex_lock(&s->lock);
     while (!take_frame(s, frame)) {

@@ -16,10 +16,9 @@ lk_err lk_access_token_create(char *out, size_t cap, const lk_access_key *key, c
 {
     lk_access_token_options o;
     lk_text text;
-    if (!out || !key || !key->key || !key->secret || !options || options->size < sizeof(uint32_t))
-        return LK_ERR_INVALID;
     lk_access_token_options_init(&o);
-    memcpy(&o, options, LK_MIN(options->size, sizeof o));
+    if (!out || !key || !key->key || !key->secret || !options || !api_options(&o, sizeof o, options))
+        return LK_ERR_INVALID;
     int kind = or_empty(o.kind)[0] ? lk_token_kind_number(lk_str_of(o.kind)) : 0;
     if (kind < 0 || o.attribute_count > LK_TOKEN_ATTRIBUTES_MAX || (o.attribute_count && !o.attributes))
         return LK_ERR_INVALID;

@@ -20,13 +20,11 @@ static void source_destroy(api_object *o)
 lk_err lk_video_source_new(lk_video_source **out, lk_runtime *runtime, const lk_video_source_options *options)
 {
     lk_video_source_options o;
-    if (!out || !runtime || (options && options->size < sizeof(uint32_t)))
+    lk_video_source_options_init(&o);
+    if (!out || !runtime || !api_options(&o, sizeof o, options))
         return LK_ERR_INVALID;
     if (api_check(runtime) != LK_OK)
         return LK_ERR_FORKED;
-    lk_video_source_options_init(&o);
-    if (options)
-        memcpy(&o, options, LK_MIN(options->size, sizeof o));
     if (o.width > LK_PICTURE_SIDE_MAX || o.height > LK_PICTURE_SIDE_MAX)
         return LK_ERR_INVALID;
     lk_video_source *s = api_alloc0(sizeof *s);
