@@ -52,7 +52,7 @@ struct lk_ws_server {
     lk_text out;
     bool out_given;
     wslay_event_context_ptr ws;
-    lk_bytes plain;
+    lk_rd plain;
     unsigned fragments;
     lk_queue events; /* MESSAGE */
     lk_bytes event_data;
@@ -314,14 +314,12 @@ static ssize_t ws_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, in
 {
     lk_ws_server *s = (lk_ws_server *)user;
     LK_UNUSED(flags);
-    if (s->plain.len == 0 || s->phase == PHASE_OVER) {
+    if (lk_rd_left(&s->plain) == 0 || s->phase == PHASE_OVER) {
         wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
         return -1;
     }
-    size_t n = LK_MIN(len, s->plain.len);
-    memcpy(buf, s->plain.data, n);
-    s->plain.data += n;
-    s->plain.len -= n;
+    size_t n = LK_MIN(len, lk_rd_left(&s->plain));
+    memcpy(buf, lk_rd_take(&s->plain, n), n);
     return (ssize_t)n;
 }
 
@@ -382,9 +380,9 @@ static const struct wslay_event_callbacks callbacks = {.recv_callback = ws_recv,
 static void read_frames(lk_ws_server *s, lk_usec now, const uint8_t *data, size_t len)
 {
     s->heard_at = now;
-    s->plain = (lk_bytes){data, len};
+    s->plain = lk_rd_of(data, len);
     bool whole = wslay_event_recv(s->ws) == 0;
-    s->plain = (lk_bytes){0};
+    s->plain = (lk_rd){0};
     (void)wslay_event_send(s->ws);
     if (s->phase == PHASE_OVER)
         return;

@@ -41,7 +41,7 @@ struct lk_ws {
     bool in_value, upgraded, response_done;
     lk_text body;
     wslay_event_context_ptr ws;
-    lk_bytes plain;  /* input wslay reads from */
+    lk_rd plain;     /* input wslay reads from */
     lk_text message; /* what has come of one: kept here, as wslay gives its memory back unwiped */
     unsigned fragments;
     bool in_control; /* the frame that comes in */
@@ -253,15 +253,13 @@ static ssize_t ws_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, in
 {
     lk_ws *w = (lk_ws *)user;
     LK_UNUSED(flags);
-    if (w->plain.len == 0 || w->ended) {
+    if (lk_rd_left(&w->plain) == 0 || w->ended) {
         lk_secure_zero(buf, len); /* its buffer is given back as it is, and what came before may be a password */
         wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
         return -1;
     }
-    size_t n = LK_MIN(len, w->plain.len);
-    memcpy(buf, w->plain.data, n);
-    w->plain.data += n;
-    w->plain.len -= n;
+    size_t n = LK_MIN(len, lk_rd_left(&w->plain));
+    memcpy(buf, lk_rd_take(&w->plain, n), n);
     return (ssize_t)n;
 }
 
@@ -448,9 +446,9 @@ static void plain_input(lk_ws *w, const uint8_t *data, size_t len)
         }
     }
     if (w->phase == PHASE_OPEN && len) {
-        w->plain = (lk_bytes){data, len};
+        w->plain = lk_rd_of(data, len);
         pump_websocket(w);
-        w->plain = (lk_bytes){0};
+        w->plain = (lk_rd){0};
     }
 }
 
