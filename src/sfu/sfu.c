@@ -135,6 +135,15 @@ void lk_sfu_send(lk_sfu_person *p, const Livekit__SignalResponse *m)
     lk_sfu_buf_drop(p->sfu, b);
 }
 
+void lk_sfu_send_made(lk_sfu_person *p, const Livekit__SignalResponse *m, bool whole)
+{
+    if (whole)
+        lk_sfu_send(p, m);
+    else
+        lk_sfu_break(p, 1011);
+    lk_arena_reset(&p->sfu->out);
+}
+
 void lk_sfu_close_conn(lk_sfu_person *p, uint16_t code)
 {
     lk_sfu *s = p->sfu;

@@ -388,11 +388,7 @@ static void tell_handles(lk_sfu_person *p)
     }
     m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_DATA_TRACK_SUBSCRIBER_HANDLES;
     m.data_track_subscriber_handles = &h;
-    if (ok)
-        lk_sfu_send(p, &m);
-    else
-        lk_sfu_break(p, 1011);
-    lk_arena_reset(&s->out);
+    lk_sfu_send_made(p, &m, ok);
 }
 
 static uint16_t free_handle(lk_sfu_person *p)

@@ -317,6 +317,8 @@ void lk_sfu_buf_drop(lk_sfu *s, lk_sfu_buf *b);
 /* To p's client, if it has a signal connection. What cannot be queued breaks the connection. */
 void lk_sfu_send_buf(lk_sfu_person *p, lk_sfu_buf *b);
 void lk_sfu_send(lk_sfu_person *p, const Livekit__SignalResponse *m);
+/* The same for a message made in sfu.out, which is emptied. Not whole: memory was refused, and p cannot go on. */
+void lk_sfu_send_made(lk_sfu_person *p, const Livekit__SignalResponse *m, bool whole);
 void lk_sfu_close_conn(lk_sfu_person *p, uint16_t code);
 /* To be removed when the verb ends, because we have no way of telling the client what it must know. */
 void lk_sfu_break(lk_sfu_person *p, uint16_t code);

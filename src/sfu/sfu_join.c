@@ -482,13 +482,10 @@ static void send_join(lk_sfu_person *p)
         join.fast_publish = p->grants.can_publish;
         join.enabled_publish_codecs = join.room->enabled_codecs;
         join.n_enabled_publish_codecs = join.room->n_enabled_codecs - 1; /* rtx, the last one, is not published by itself */
-        m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN;
-        m.join = &join;
-        lk_sfu_send(p, &m);
-    } else {
-        lk_sfu_break(p, 1011);
     }
-    lk_arena_reset(&s->out);
+    m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN;
+    m.join = &join;
+    lk_sfu_send_made(p, &m, ok);
 }
 
 void lk_sfu_send_refresh_token(lk_sfu_person *p)
@@ -575,19 +572,14 @@ static lk_err accept_mismatch(lk_sfu *s, uint32_t *conn)
 
 static void send_reconnect(lk_sfu_person *p)
 {
-    lk_sfu *s = p->sfu;
     Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
     Livekit__ReconnectResponse reconnect = LIVEKIT__RECONNECT_RESPONSE__INIT;
-    reconnect.server_info = server_info(s);
+    reconnect.server_info = server_info(p->sfu);
     reconnect.has_last_message_seq = p->last_sequence != 0;
     reconnect.last_message_seq = p->last_sequence;
     m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_RECONNECT;
     m.reconnect = &reconnect;
-    if (reconnect.server_info)
-        lk_sfu_send(p, &m);
-    else
-        lk_sfu_break(p, 1011);
-    lk_arena_reset(&s->out);
+    lk_sfu_send_made(p, &m, reconnect.server_info != NULL);
 }
 
 /* All there are, p too, and those who left while p was away. */

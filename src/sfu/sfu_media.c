@@ -60,7 +60,6 @@ static bool mids(lk_peer *peer, lk_arena *a, Livekit__SessionDescription *d)
 
 static void send_description(lk_sfu_person *p, lk_peer *peer, bool answer, const lk_text *sdp, uint32_t id)
 {
-    lk_sfu *s = p->sfu;
     Livekit__SignalResponse m = LIVEKIT__SIGNAL_RESPONSE__INIT;
     Livekit__SessionDescription d = LIVEKIT__SESSION_DESCRIPTION__INIT;
     d.type = (char *)(uintptr_t)(answer ? "answer" : "offer");
@@ -74,11 +73,7 @@ static void send_description(lk_sfu_person *p, lk_peer *peer, bool answer, const
         m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_OFFER;
         m.offer = &d;
     }
-    if (!sdp->bad && (p->subscriber == NULL || !answer ? mids(peer, &s->out, &d) : true))
-        lk_sfu_send(p, &m);
-    else
-        lk_sfu_break(p, 1011);
-    lk_arena_reset(&s->out);
+    lk_sfu_send_made(p, &m, !sdp->bad && ((p->subscriber && answer) || mids(peer, &p->sfu->out, &d)));
 }
 
 static bool has_line(const char *sdp, const char *line)

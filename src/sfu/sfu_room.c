@@ -154,11 +154,7 @@ void lk_sfu_send_room_update(lk_sfu_person *p)
     update.room = lk_sfu_room_info(p->room, &p->sfu->out);
     m.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ROOM_UPDATE;
     m.room_update = &update;
-    if (update.room)
-        lk_sfu_send(p, &m);
-    else
-        lk_sfu_break(p, 1011);
-    lk_arena_reset(&p->sfu->out);
+    lk_sfu_send_made(p, &m, update.room != NULL);
 }
 
 static void room_update_all(lk_sfu_room *r)
