@@ -3,7 +3,8 @@
 #include "named.pb-c.h"
 #include "pbuf/pbuf_json.h"
 
-static void check_back(lk_env *env, const ProtobufCMessageDescriptor *type, const char *in, const char *want)
+static void check(lk_env *env, void (*to_json)(lk_text *t, const ProtobufCMessage *m), const ProtobufCMessageDescriptor *type, const char *in,
+                  const char *want)
 {
     lk_arena a;
     lk_text t;
@@ -11,7 +12,7 @@ static void check_back(lk_env *env, const ProtobufCMessageDescriptor *type, cons
     lk_arena_init(&a, env, 1 << 20);
     lk_text_init(&t, env, 1 << 20);
     if (CHECK_OK(lk_pbuf_from_json(type, &a, lk_str_of(in), &m))) {
-        lk_pbuf_to_json(&t, m);
+        to_json(&t, m);
         CHECK_STR(lk_text_cstr(&t), want);
     }
     lk_text_deinit(&t);
@@ -20,46 +21,31 @@ static void check_back(lk_env *env, const ProtobufCMessageDescriptor *type, cons
 
 LK_TEST(names_of_both_styles_are_read_and_the_schemas_own_written)
 {
-    check_back(env, &named__room__descriptor, "{\"sid\":\"RM_1\",\"emptyTimeout\":300,\"creation_time\":\"1700000000\",\"active_recording\":true,\"who\":[1]}",
-               "{\"sid\":\"RM_1\",\"name\":\"\",\"empty_timeout\":300,\"max_participants\":0,\"creation_time\":\"1700000000\",\"turn_password\":\"\","
-               "\"enabled_codecs\":[],\"metadata\":\"\",\"num_participants\":0,\"active_recording\":true,\"num_publishers\":0,\"version\":null,"
-               "\"departure_timeout\":0,\"creation_time_ms\":\"0\"}");
+    check(env, lk_pbuf_to_json, &named__room__descriptor, "{\"sid\":\"RM_1\",\"emptyTimeout\":300,\"creation_time\":\"1700000000\",\"active_recording\":true,\"who\":[1]}",
+          "{\"sid\":\"RM_1\",\"name\":\"\",\"empty_timeout\":300,\"max_participants\":0,\"creation_time\":\"1700000000\",\"turn_password\":\"\","
+          "\"enabled_codecs\":[],\"metadata\":\"\",\"num_participants\":0,\"active_recording\":true,\"num_publishers\":0,\"version\":null,"
+          "\"departure_timeout\":0,\"creation_time_ms\":\"0\"}");
 }
 
 LK_TEST(maps_lists_bytes_enums_and_nested_messages_go_both_ways)
 {
-    check_back(env, &named__update_participant_request__descriptor,
-               "{\"room\":\"r\",\"attributes\":{\"a\":\"1\",\"b\":\"\\u00e9\\n\"},\"permission\":{\"canPublish\":true,\"can_publish_sources\":[\"CAMERA\",2]}}",
-               "{\"room\":\"r\",\"identity\":\"\",\"metadata\":\"\",\"permission\":{\"can_subscribe\":false,\"can_publish\":true,\"can_publish_data\":false,"
-               "\"hidden\":false,\"recorder\":false,\"can_publish_sources\":[\"CAMERA\",\"MICROPHONE\"],\"can_update_metadata\":false,\"agent\":false,"
-               "\"can_subscribe_metrics\":false,\"can_manage_agent_session\":false},\"name\":\"\",\"attributes\":{\"a\":\"1\",\"b\":\"\xc3\xa9\\u000a\"}}");
-    check_back(env, &named__send_data_request__descriptor, "{\"data\":\"aGk=\",\"kind\":\"LOSSY\",\"nonce\":\"-_8\",\"topic\":null}",
-               "{\"room\":\"\",\"data\":\"aGk=\",\"kind\":\"LOSSY\",\"destination_sids\":[],\"topic\":\"\",\"destination_identities\":[],\"nonce\":\"+/8=\"}");
-}
-
-static void check_brief(lk_env *env, const ProtobufCMessageDescriptor *type, const char *in, const char *want)
-{
-    lk_arena a;
-    lk_text t;
-    ProtobufCMessage *m;
-    lk_arena_init(&a, env, 1 << 20);
-    lk_text_init(&t, env, 1 << 20);
-    if (CHECK_OK(lk_pbuf_from_json(type, &a, lk_str_of(in), &m))) {
-        lk_pbuf_to_json_brief(&t, m);
-        CHECK_STR(lk_text_cstr(&t), want);
-    }
-    lk_text_deinit(&t);
-    lk_arena_deinit(&a);
+    check(env, lk_pbuf_to_json, &named__update_participant_request__descriptor,
+          "{\"room\":\"r\",\"attributes\":{\"a\":\"1\",\"b\":\"\\u00e9\\n\"},\"permission\":{\"canPublish\":true,\"can_publish_sources\":[\"CAMERA\",2]}}",
+          "{\"room\":\"r\",\"identity\":\"\",\"metadata\":\"\",\"permission\":{\"can_subscribe\":false,\"can_publish\":true,\"can_publish_data\":false,"
+          "\"hidden\":false,\"recorder\":false,\"can_publish_sources\":[\"CAMERA\",\"MICROPHONE\"],\"can_update_metadata\":false,\"agent\":false,"
+          "\"can_subscribe_metrics\":false,\"can_manage_agent_session\":false},\"name\":\"\",\"attributes\":{\"a\":\"1\",\"b\":\"\xc3\xa9\\u000a\"}}");
+    check(env, lk_pbuf_to_json, &named__send_data_request__descriptor, "{\"data\":\"aGk=\",\"kind\":\"LOSSY\",\"nonce\":\"-_8\",\"topic\":null}",
+          "{\"room\":\"\",\"data\":\"aGk=\",\"kind\":\"LOSSY\",\"destination_sids\":[],\"topic\":\"\",\"destination_identities\":[],\"nonce\":\"+/8=\"}");
 }
 
 LK_TEST(in_brief_names_are_in_camel_case_and_what_is_not_set_is_left_out)
 {
-    check_brief(env, &named__room__descriptor, "{\"sid\":\"RM_1\",\"name\":\"\",\"empty_timeout\":300,\"max_participants\":0,\"creation_time_ms\":5}",
-                "{\"sid\":\"RM_1\",\"emptyTimeout\":300,\"creationTimeMs\":\"5\"}");
-    check_brief(env, &named__participant_info__descriptor, "{\"state\":\"ACTIVE\",\"is_publisher\":false,\"attributes\":{\"a_b\":\"\"},\"permission\":{}}",
-                "{\"state\":\"ACTIVE\",\"permission\":{},\"attributes\":{\"a_b\":\"\"}}");
-    check_brief(env, &named__signal_response__descriptor, "{\"pong\":0}", "{\"pong\":\"0\"}");
-    check_brief(env, &named__signal_response__descriptor, "{\"leave\":{\"reason\":\"UNKNOWN_REASON\"}}", "{\"leave\":{}}");
+    check(env, lk_pbuf_to_json_brief, &named__room__descriptor, "{\"sid\":\"RM_1\",\"name\":\"\",\"empty_timeout\":300,\"max_participants\":0,\"creation_time_ms\":5}",
+          "{\"sid\":\"RM_1\",\"emptyTimeout\":300,\"creationTimeMs\":\"5\"}");
+    check(env, lk_pbuf_to_json_brief, &named__participant_info__descriptor, "{\"state\":\"ACTIVE\",\"is_publisher\":false,\"attributes\":{\"a_b\":\"\"},\"permission\":{}}",
+          "{\"state\":\"ACTIVE\",\"permission\":{},\"attributes\":{\"a_b\":\"\"}}");
+    check(env, lk_pbuf_to_json_brief, &named__signal_response__descriptor, "{\"pong\":0}", "{\"pong\":\"0\"}");
+    check(env, lk_pbuf_to_json_brief, &named__signal_response__descriptor, "{\"leave\":{\"reason\":\"UNKNOWN_REASON\"}}", "{\"leave\":{}}");
 }
 
 LK_TEST(the_ends_of_numbers_are_read_and_written)
