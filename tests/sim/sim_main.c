@@ -6,7 +6,6 @@
  * plan are left out (--without: bit n is the n-th), its time is halved (--span). */
 #include "sim/sim.h"
 
-#include <dlfcn.h>
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +13,8 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "open_symbol.h"
 
 /* ---- the outside world, as OpenSSL sees it: this executable's clock and dice ------------------------------------ */
 
@@ -75,13 +76,6 @@ static void counted_release(void *ctx, void *p, size_t size)
 size_t sim_live_bytes(void) { return live_bytes; }
 
 /* ---- one run ---------------------------------------------------------------------------------------------------------- */
-
-/* Codecs; they stay open. */
-static void *open_symbol(const char *library, const char *name)
-{
-    void *handle = dlopen(library, RTLD_NOW);
-    return handle ? dlsym(handle, name) : NULL;
-}
 
 typedef struct ask {
     const sim_scenario *scenario;

@@ -2,9 +2,8 @@
 /* The encoded clips; those of codecs that are not built are counted as such by name. */
 #include "codec/codec.h"
 #include "codec/video.h"
+#include "open_symbol.h"
 #include "vectors/lk_vectors.h"
-
-#include <dlfcn.h>
 
 static void decode_clip(lk_vec *v, const lk_audio_codec_ops *codec, json_t *clip)
 {
@@ -34,19 +33,13 @@ static void decode_clip(lk_vec *v, const lk_audio_codec_ops *codec, json_t *clip
     lk_release(v->env, pcm, LK_CODEC_FRAMES_MAX * 2 * sizeof *pcm);
 }
 
-static void *sym(const char *library, const char *name)
-{
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    return handle ? dlsym(handle, name) : NULL;
-}
-
 static void watch_clip(lk_vec *v, const lk_video_codec_ops *codec, json_t *clip)
 {
     lk_video_decoder *d;
     json_t *f;
     size_t i;
     lk_env env = *v->env;
-    env.sym = sym;
+    env.sym = open_symbol;
     if (!VEQ(v, codec->decoder_new(&d, &env), LK_OK))
         return;
     json_array_foreach(json_object_get(clip, "frames"), i, f) {

@@ -58,30 +58,41 @@ static lk_err expect(lk_dtls *d, const char *fingerprint)
     return lk_dtls_expect(d, 1, algorithm, hex);
 }
 
+/* Each is told the true fingerprint of the other, and they talk. */
+static void shake_hands(pair *p)
+{
+    CHECK_OK(expect(&p->client, lk_dtls_context_fingerprint(p->context)));
+    CHECK_OK(expect(&p->server, lk_dtls_context_fingerprint(p->context)));
+    shuttle(p, -1);
+}
+
+/* Data passes, and a close is heard. */
+static void say_hello_and_close(pair *p)
+{
+    uint8_t got[100];
+    size_t n = 0;
+    CHECK_OK(lk_dtls_send(&p->client, 1, "hello", 5));
+    shuttle(p, -1);
+    CHECK(lk_dtls_poll_data(&p->server, got, sizeof got, &n));
+    CHECK_MEM(got, n, "hello", 5);
+    lk_dtls_close(&p->client, 1);
+    shuttle(p, -1);
+    CHECK_EQ(p->server_event.type, LK_DTLS_EV_CLOSED);
+}
+
 LK_TEST(both_sides_export_the_same_keys)
 {
     pair p;
     if (open_pair(&p, env)) {
-        const char *f = lk_dtls_context_fingerprint(p.context);
-        CHECK_OK(expect(&p.client, f));
-        CHECK_OK(expect(&p.server, f));
-        shuttle(&p, -1);
+        shake_hands(&p);
         CHECK_OK(p.client_event.err);
         CHECK_EQ(p.client_event.type, LK_DTLS_EV_CONNECTED);
         CHECK_EQ(p.client_event.keys.srtp_profile, LK_SRTP_AEAD_AES_128_GCM);
         CHECK_MEM(p.client_event.keys.local_key, 16, p.server_event.keys.remote_key, 16);
         CHECK_MEM(p.client_event.keys.remote_salt, 12, p.server_event.keys.local_salt, 12);
         CHECK_STR(lk_dtls_cipher(&p.client), "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
-        uint8_t got[100];
-        size_t n = 0;
-        CHECK_OK(lk_dtls_send(&p.client, 1, "hello", 5));
-        shuttle(&p, -1);
+        say_hello_and_close(&p);
         CHECK_EQ(p.server.dropped, 0);
-        CHECK(lk_dtls_poll_data(&p.server, got, sizeof got, &n));
-        CHECK_MEM(got, n, "hello", 5);
-        lk_dtls_close(&p.client, 1);
-        shuttle(&p, -1);
-        CHECK_EQ(p.server_event.type, LK_DTLS_EV_CLOSED);
     }
     close_pair(&p);
 }
@@ -116,9 +127,7 @@ LK_TEST(junk_during_the_handshake_does_not_end_it)
             junk[2] = 0xfd;
             lk_dtls_input(i % 2 ? &p.client : &p.server, 1, junk, sizeof junk);
         }
-        CHECK_OK(expect(&p.client, lk_dtls_context_fingerprint(p.context)));
-        CHECK_OK(expect(&p.server, lk_dtls_context_fingerprint(p.context)));
-        shuttle(&p, -1);
+        shake_hands(&p);
         CHECK_EQ(p.client.state, LK_DTLS_STATE_CONNECTED);
         CHECK_EQ(p.server.state, LK_DTLS_STATE_CONNECTED);
     }
@@ -133,9 +142,7 @@ LK_TEST(forged_records_change_nothing)
     if (open_pair(&p, env)) {
         uint8_t got[100];
         size_t n = 0, forgeries = 0;
-        CHECK_OK(expect(&p.client, lk_dtls_context_fingerprint(p.context)));
-        CHECK_OK(expect(&p.server, lk_dtls_context_fingerprint(p.context)));
-        shuttle(&p, -1);
+        shake_hands(&p);
         uint64_t before = p.server.dropped;
         for (uint8_t size = 0; size < 60; size++)
             for (uint8_t i = 0; i < 36; i++, forgeries++) {
@@ -147,13 +154,7 @@ LK_TEST(forged_records_change_nothing)
         CHECK_EQ(p.server.dropped, before + forgeries);
         CHECK_EQ(p.server.state, LK_DTLS_STATE_CONNECTED);
         CHECK(!lk_dtls_poll_data(&p.server, got, sizeof got, &n));
-        CHECK_OK(lk_dtls_send(&p.client, 1, "hello", 5));
-        shuttle(&p, -1);
-        CHECK(lk_dtls_poll_data(&p.server, got, sizeof got, &n));
-        CHECK_MEM(got, n, "hello", 5);
-        lk_dtls_close(&p.client, 1);
-        shuttle(&p, -1);
-        CHECK_EQ(p.server_event.type, LK_DTLS_EV_CLOSED);
+        say_hello_and_close(&p);
     }
     close_pair(&p);
 }

@@ -4,16 +4,9 @@
 #include "livekit/stats.h"
 #include "media/video_receiver.h"
 #include "media/video_sender.h"
-
-#include <dlfcn.h>
+#include "open_symbol.h"
 
 #define INTERVAL LK_MSEC(40)
-
-static void *open_symbol(const char *library, const char *name)
-{
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    return handle ? dlsym(handle, name) : NULL;
-}
 
 typedef struct call {
     lk_env env;

@@ -2,19 +2,12 @@
 /* Which pictures of an unsteady camera are encoded, and at what rate. */
 #include "lk_test.h"
 #include "media/video_sender.h"
-
-#include <dlfcn.h>
+#include "open_symbol.h"
 
 #define WIDTH 320
 #define HEIGHT 180
 #define BITRATE 400000
 #define INTERVAL 33333
-
-static void *open_symbol(const char *library, const char *name)
-{
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    return handle ? dlsym(handle, name) : NULL;
-}
 
 typedef struct camera {
     lk_env env;

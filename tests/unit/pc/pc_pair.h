@@ -146,13 +146,19 @@ static inline bool pair_add(pair *p, int i, lk_pc_direction direction, const cha
     return CHECK_OK(lk_pc_add_section(p->side[i].pc, &s, index));
 }
 
-/* One round: a offers, b answers. */
-static inline bool pair_negotiate(pair *p)
+/* a offers, b answers, and nobody has heard of it. */
+static inline bool pair_offer(pair *p)
 {
     lk_text_clear(&p->offer);
     lk_text_clear(&p->answer);
-    bool ok = CHECK_OK(lk_pc_create_offer(p->side[0].pc, p->now, &p->offer)) &&
-              CHECK_OK(lk_pc_accept_offer(p->side[1].pc, p->now, p->offer.p, p->offer.len, &p->answer, &p->why)) &&
+    return CHECK_OK(lk_pc_create_offer(p->side[0].pc, p->now, &p->offer)) &&
+           CHECK_OK(lk_pc_accept_offer(p->side[1].pc, p->now, p->offer.p, p->offer.len, &p->answer, &p->why));
+}
+
+/* One round. */
+static inline bool pair_negotiate(pair *p)
+{
+    bool ok = pair_offer(p) &&
               CHECK_OK(lk_pc_set_answer(p->side[0].pc, p->now, p->answer.p, p->answer.len, &p->why));
     if (ok)
         pair_drain(p);

@@ -61,8 +61,7 @@ LK_TEST(a_bad_answer_changes_nothing_and_the_right_one_still_fits)
         uint32_t up = 0, down = 0, b = 0;
         if (pair_open(p, env) && pair_add(p, 0, LK_PC_SENDONLY, "up", &up) && pair_add(p, 0, LK_PC_RECVONLY, "", &down) &&
             pair_add(p, 1, LK_PC_RECVONLY, "", &b) && pair_add(p, 1, LK_PC_SENDONLY, "down", &b) &&
-            CHECK_OK(lk_pc_create_offer(p->side[0].pc, p->now, &p->offer)) &&
-            CHECK_OK(lk_pc_accept_offer(p->side[1].pc, p->now, p->offer.p, p->offer.len, &p->answer, &p->why))) {
+            pair_offer(p)) {
             lk_text bad;
             lk_text_init(&bad, env, 1 << 20);
             if (change(&p->answer, rows[i].from, rows[i].to, &bad)) {
@@ -113,8 +112,7 @@ LK_TEST(a_rejected_or_foreign_section_is_quiet_and_the_others_live)
         pair *p = &world;
         uint32_t up = 0, two = 0;
         if (pair_open(p, env) && pair_add(p, 0, LK_PC_SENDONLY, "one", &up) && pair_add(p, 0, LK_PC_SENDONLY, "two", &two) &&
-            CHECK_OK(lk_pc_create_offer(p->side[0].pc, p->now, &p->offer)) &&
-            CHECK_OK(lk_pc_accept_offer(p->side[1].pc, p->now, p->offer.p, p->offer.len, &p->answer, &p->why))) {
+            pair_offer(p)) {
             lk_text changed;
             lk_text_init(&changed, env, 1 << 20);
             if (change(&p->answer, rows[i].from, rows[i].to, &changed) &&
@@ -157,9 +155,7 @@ LK_TEST(sections_are_bounded_and_ids_have_their_length)
                 CHECK_STR(lk_pc_mid(p->side[0].pc, 1023), "1023");
             }
             CHECK_STR(lk_pc_mid(p->side[0].pc, most), "");
-            CHECK_OK(lk_pc_create_offer(p->side[0].pc, p->now, &p->offer));
-            CHECK_OK(lk_pc_accept_offer(p->side[1].pc, p->now, p->offer.p, p->offer.len, &p->answer, &p->why));
-            CHECK_OK(lk_pc_set_answer(p->side[0].pc, p->now, p->answer.p, p->answer.len, &p->why));
+            pair_negotiate(p);
         }
     }
     pair_close(p);
