@@ -142,30 +142,18 @@ static void on_mid(parser *p, lk_str v)
         p->media->mid = v;
 }
 
-static void on_rtcp_mux(parser *p, lk_str v)
-{
-    LK_UNUSED(v);
-    if (p->media)
-        p->media->rtcp_mux = true;
-}
-static void on_rtcp_rsize(parser *p, lk_str v)
-{
-    LK_UNUSED(v);
-    if (p->media)
-        p->media->rtcp_rsize = true;
-}
-static void on_bundle_only(parser *p, lk_str v)
-{
-    LK_UNUSED(v);
-    if (p->media)
-        p->media->bundle_only = true;
-}
-static void on_end_of_candidates(parser *p, lk_str v)
-{
-    LK_UNUSED(v);
-    if (p->media)
-        p->media->end_of_candidates = true;
-}
+/* Lines that say something of their section by being there. */
+#define ON_FLAG(name)                          \
+    static void on_##name(parser *p, lk_str v) \
+    {                                          \
+        LK_UNUSED(v);                          \
+        if (p->media)                          \
+            p->media->name = true;             \
+    }
+ON_FLAG(rtcp_mux)
+ON_FLAG(rtcp_rsize)
+ON_FLAG(bundle_only)
+ON_FLAG(end_of_candidates)
 
 static void on_msid(parser *p, lk_str v)
 {
