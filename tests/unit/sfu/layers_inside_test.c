@@ -131,6 +131,12 @@ static void show_picture(world *w, show *s, bool key)
     world_run(w, LK_MSEC(33));
 }
 
+static void show_pictures(world *w, show *s, int count)
+{
+    for (int i = 0; i < count; i++)
+        show_picture(w, s, false);
+}
+
 static void show_held(world *w, show *s)
 {
     for (size_t i = 0; i < s->held_count; i++)
@@ -208,12 +214,20 @@ static int64_t lost(const world *w) { return lk_rtp_stats_lost(&lk_pc_sect_at(w-
 
 static unsigned packets_of(unsigned sid) { return got.packets[sid][0] + got.packets[sid][1]; }
 
+/* Another wish, and twelve pictures after it. */
+static void show_as(world *w, show *s, lk_down *down, const lk_down_settings *wanted)
+{
+    lk_down_set(down, w->now, wanted);
+    world_drain(w);
+    forget();
+    show_pictures(w, s, 12);
+}
+
 static void show_all_qualities(world *w, show *s, lk_down *down)
 {
     world_client *c = &w->client[1];
     show_picture(w, s, true);
-    for (int i = 0; i < 11; i++)
-        show_picture(w, s, false);
+    show_pictures(w, s, 11);
     world_run(w, LK_MSEC(50));
     CHECK(packets_of(0) == 12 && packets_of(1) == 12 && packets_of(2) == 24);
     CHECK(got.marked[0] == 0 && got.marked[1] == 0 && got.marked[2] == 12);
@@ -222,54 +236,33 @@ static void show_all_qualities(world *w, show *s, lk_down *down)
 
     /* Down, at once and without a key frame. */
     unsigned keys = w->client[0].keys;
-    lk_down_set(down, w->now, &(lk_down_settings){.quality = 1});
-    world_drain(w);
-    forget();
-    for (int i = 0; i < 12; i++)
-        show_picture(w, s, false);
+    show_as(w, s, down, &(lk_down_settings){.quality = 1});
     CHECK(packets_of(0) == 12 && packets_of(1) == 12 && packets_of(2) == 0);
     CHECK(got.marked[0] == 0 && got.marked[1] == 12);
     CHECK_EQ(got.active, s->dd ? 0x0f : 0);
-    lk_down_set(down, w->now, &(lk_down_settings){.width = 150, .height = 80});
-    world_drain(w);
-    forget();
-    for (int i = 0; i < 12; i++)
-        show_picture(w, s, false);
+    show_as(w, s, down, &(lk_down_settings){.width = 150, .height = 80});
     CHECK(packets_of(0) == 12 && packets_of(1) == 0 && packets_of(2) == 0 && got.marked[0] == 12);
     CHECK_EQ(got.active, s->dd ? 0x03 : 0);
     CHECK_EQ(lk_down_quality(down), 0);
     CHECK_EQ(w->client[0].keys, keys);
 
     /* Up: what cannot be decoded does not come, a key frame is asked for, and with it comes all. */
-    lk_down_set(down, w->now, &(lk_down_settings){.quality = 2});
-    world_drain(w);
-    forget();
-    for (int i = 0; i < 12; i++)
-        show_picture(w, s, false);
+    show_as(w, s, down, &(lk_down_settings){.quality = 2});
     CHECK(packets_of(0) == 12 && packets_of(1) == 0 && packets_of(2) == 0);
     CHECK_EQ(w->client[0].keys, keys + 1);
     CHECK(lk_down_waits_for_key(down));
     forget();
     show_picture(w, s, true);
-    for (int i = 0; i < 11; i++)
-        show_picture(w, s, false);
+    show_pictures(w, s, 11);
     CHECK(packets_of(0) == 12 && packets_of(1) == 12 && packets_of(2) == 24 && got.marked[2] == 12);
     CHECK_EQ(lk_down_quality(down), 2);
     CHECK(!lk_down_waits_for_key(down));
 
     /* Temporal layers go and come without one. */
-    lk_down_set(down, w->now, &(lk_down_settings){.quality = 2, .fps = 5});
-    world_drain(w);
-    forget();
-    for (int i = 0; i < 12; i++)
-        show_picture(w, s, false);
+    show_as(w, s, down, &(lk_down_settings){.quality = 2, .fps = 5});
     CHECK(got.packets[2][0] == 12 && got.packets[2][1] == 0 && got.packets[0][1] == 0);
     CHECK_EQ(got.active, s->dd ? 0x15 : 0);
-    lk_down_set(down, w->now, &(lk_down_settings){.quality = 2});
-    world_drain(w);
-    forget();
-    for (int i = 0; i < 12; i++)
-        show_picture(w, s, false);
+    show_as(w, s, down, &(lk_down_settings){.quality = 2});
     CHECK(got.packets[2][0] == 12 && got.packets[2][1] == 12);
     CHECK_EQ(w->client[0].keys, keys + 1);
 
@@ -314,13 +307,11 @@ LK_TEST(what_was_lost_of_a_layer_left_out_is_no_hole_when_it_comes_late)
         if (open_stage(w, env, &s, dd == 1, &down)) {
             lk_down_set(down, w->now, &(lk_down_settings){.quality = 1});
             show_picture(w, &s, true);
-            for (int i = 0; i < 10; i++)
-                show_picture(w, &s, false);
+            show_pictures(w, &s, 10);
             s.lose_sid = 2;
             s.lose_from = s.number;
             s.lose_to = s.number + 2;
-            for (int i = 0; i < 3; i++)
-                show_picture(w, &s, false);
+            show_pictures(w, &s, 3);
             CHECK_EQ(lost(w), 4);
             show_held(w, &s);
             CHECK_EQ(lost(w), 0);
@@ -328,8 +319,7 @@ LK_TEST(what_was_lost_of_a_layer_left_out_is_no_hole_when_it_comes_late)
             s.lose_sid = 1; /* and of one that flows it goes on */
             s.lose_from = s.number;
             s.lose_to = s.number + 2;
-            for (int i = 0; i < 3; i++)
-                show_picture(w, &s, false);
+            show_pictures(w, &s, 3);
             forget();
             show_held(w, &s);
             CHECK(packets_of(1) == 2 && packets_of(2) == 0 && got.marked[1] == 2);
@@ -350,15 +340,12 @@ LK_TEST(what_is_sent_again_is_marked_as_it_was)
     if (open_stage(w, env, &s, true, &down)) {
         lk_down_set(down, w->now, &(lk_down_settings){.quality = 1});
         show_picture(w, &s, true);
-        for (int i = 0; i < 10; i++)
-            show_picture(w, &s, false);
+        show_pictures(w, &s, 10);
         w->lose_every = 5;
         w->lose_to = 1;
-        for (int i = 0; i < 60; i++)
-            show_picture(w, &s, false);
+        show_pictures(w, &s, 60);
         w->lose_every = 0;
-        for (int i = 0; i < 20; i++)
-            show_picture(w, &s, false);
+        show_pictures(w, &s, 20);
         world_run(w, LK_SEC(2));
         lk_hub_stats t;
         lk_hub_get_stats(w->hub, &t);
@@ -381,15 +368,13 @@ LK_TEST(rates_of_layers_are_told_with_those_below_and_a_layer_that_ends_is_no_lo
     lk_down *down = NULL;
     if (open_stage(w, env, &s, true, &down)) {
         show_picture(w, &s, true);
-        for (int i = 0; i < 60; i++)
-            show_picture(w, &s, false);
+        show_pictures(w, &s, 60);
         CHECK_EQ(lk_up_steps(w->up[0]), 3);
         uint64_t low = lk_up_step_bps(w->up[0], 0), middle = lk_up_step_bps(w->up[0], 1), all = lk_up_step_bps(w->up[0], 2);
         CHECK(low > 10000 && middle > low + low * 5 / 4 && all > 2 * middle);
         lk_down_set(down, w->now, &(lk_down_settings){.quality = 0});
         s.layers = 2;
-        for (int i = 0; i < 150; i++)
-            show_picture(w, &s, false);
+        show_pictures(w, &s, 150);
         CHECK(!lk_up_step_active(w->up[0], 2) && lk_up_step_active(w->up[0], 1));
         lk_down_set(down, w->now, &(lk_down_settings){.quality = 2});
         CHECK(lk_down_waits_for_key(down));
