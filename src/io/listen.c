@@ -24,17 +24,10 @@ struct lk_stream {
     lk_stream_callbacks callbacks;
     lk_timer linger;
     lk_link link; /* in the list of those that linger, while closed and not closing */
-    size_t unsent;
+    lk_io_unsent unsent;
     bool ended; /* told, or not to be told any more */
     bool closed, closing;
 };
-
-typedef struct write_request {
-    uv_write_t write;
-    lk_stream *owner;
-    size_t len;
-    uint8_t data[];
-} write_request;
 
 /* ---- streams ---------------------------------------------------------------------------------------- */
 
@@ -96,46 +89,16 @@ void lk_stream_start(lk_stream *s, const lk_stream_callbacks *callbacks)
     uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read);
 }
 
-static void on_written(uv_write_t *w, int status)
+static void on_went(lk_io_unsent *u, bool well)
 {
-    write_request *r = (write_request *)w->data;
-    lk_stream *s = r->owner;
-    s->unsent -= r->len;
-    lk_release(s->loop->env, r, sizeof *r + r->len);
-    if (s->closed && (s->unsent == 0 || status != 0))
+    lk_stream *s = LK_CONTAINER(u, lk_stream, unsent);
+    if (s->closed && (u->bytes == 0 || !well))
         destroy(s);
 }
 
 lk_err lk_stream_write(lk_stream *s, const uint8_t *data, size_t len)
 {
-    if (s->closed || s->ended)
-        return LK_ERR_STATE;
-    if (s->unsent == 0) { /* the usual case costs no copy */
-        uv_buf_t now = uv_buf_init((char *)(uintptr_t)data, (unsigned)len);
-        int n = uv_try_write((uv_stream_t *)&s->tcp, &now, 1);
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    if (len == 0)
-        return LK_OK;
-    if (len > UNSENT_MAX - s->unsent)
-        return LK_ERR_FULL;
-    write_request *r = (write_request *)lk_alloc(s->loop->env, sizeof *r + len);
-    if (!r)
-        return LK_ERR_NOMEM;
-    r->owner = s;
-    r->len = len;
-    r->write.data = r;
-    memcpy(r->data, data, len);
-    uv_buf_t buf = uv_buf_init((char *)r->data, (unsigned)len);
-    if (uv_write(&r->write, (uv_stream_t *)&s->tcp, &buf, 1, on_written) != 0) {
-        lk_release(s->loop->env, r, sizeof *r + len);
-        return LK_ERR_NETWORK;
-    }
-    s->unsent += len;
-    return LK_OK;
+    return s->closed || s->ended ? LK_ERR_STATE : lk_io_write(&s->unsent, &s->tcp, data, len, UNSENT_MAX);
 }
 
 static void on_linger(lk_timer *t, lk_usec now)
@@ -149,7 +112,7 @@ void lk_stream_close(lk_stream *s)
     if (!s || s->closed)
         return;
     s->closed = true;
-    if (s->unsent == 0 || s->loop->stopping || lk_timer_set(s->loop, &s->linger, lk_clock_now() + LINGER_USEC) != LK_OK)
+    if (s->unsent.bytes == 0 || s->loop->stopping || lk_timer_set(s->loop, &s->linger, lk_clock_now() + LINGER_USEC) != LK_OK)
         destroy(s);
     else
         lk_list_push(&s->loop->lingering, &s->link);
@@ -182,6 +145,7 @@ static void on_connection(uv_stream_t *server, int status)
     if (!s)
         return; /* it stays in the backlog, and is tried again with the next one */
     s->loop = l->loop;
+    s->unsent = (lk_io_unsent){.loop = l->loop, .went = on_went};
     s->tcp.data = s;
     lk_timer_init(&s->linger, on_linger);
     if (uv_tcp_init(&l->loop->uv, &s->tcp) != 0) {

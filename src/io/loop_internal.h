@@ -59,6 +59,15 @@ struct lk_loop {
 /* What errno says about a refused bind or listen. */
 lk_err lk_io_bind_error(int error);
 
+/* What a connection did not take at once: copies, until they went. */
+typedef struct lk_io_unsent {
+    lk_loop *loop;
+    size_t bytes;
+    void (*went)(struct lk_io_unsent *u, bool well); /* after each; may be NULL */
+} lk_io_unsent;
+/* FULL: more than most would wait. NOMEM, NETWORK. */
+LK_NODISCARD lk_err lk_io_write(lk_io_unsent *u, uv_tcp_t *to, const uint8_t *data, size_t len, size_t most);
+
 void lk_io_streams_close(lk_loop *loop);
 void lk_io_dns_close(lk_loop *loop);
 void lk_io_udp_flush(lk_loop *loop);

@@ -27,16 +27,9 @@ struct lk_tcp {
     lk_timer gap;
     bool resolving, closed, ended;
     int last_error;
-    size_t unsent;
+    lk_io_unsent unsent; /* a broken connection tells through on_read */
     uint8_t read_buf[16384];
 };
-
-typedef struct write_request {
-    uv_write_t write;
-    lk_tcp *owner;
-    size_t len;
-    uint8_t data[];
-} write_request;
 
 static void maybe_free(lk_tcp *t)
 {
@@ -226,7 +219,7 @@ lk_err lk_tcp_dial(lk_tcp **out, lk_loop *loop, const char *host, uint16_t port,
     lk_tcp *t = (lk_tcp *)lk_alloc0(loop->env, sizeof *t);
     if (!t)
         return LK_ERR_NOMEM;
-    t->loop = loop;
+    t->loop = t->unsent.loop = loop;
     t->callbacks = *callbacks;
     t->port = port;
     memcpy(t->host, host, n);
@@ -244,45 +237,13 @@ lk_err lk_tcp_dial(lk_tcp **out, lk_loop *loop, const char *host, uint16_t port,
     return LK_OK;
 }
 
-static void on_written(uv_write_t *w, int status)
-{
-    write_request *r = (write_request *)w->data;
-    lk_tcp *t = r->owner;
-    LK_UNUSED(status); /* a broken stream tells through on_read */
-    t->unsent -= r->len;
-    lk_release(t->loop->env, r, sizeof *r + r->len);
-}
-
 lk_err lk_tcp_write(lk_tcp *t, const uint8_t *data, size_t len)
 {
     if (!t->winner || t->closed || t->ended)
         return LK_ERR_STATE;
-    if (len > UNSENT_MAX - t->unsent)
+    if (len > UNSENT_MAX - t->unsent.bytes)
         return LK_ERR_FULL;
-    if (t->unsent == 0) { /* the usual case costs no copy */
-        uv_buf_t now = uv_buf_init((char *)(uintptr_t)data, (unsigned)len);
-        int n = uv_try_write((uv_stream_t *)&t->winner->tcp, &now, 1);
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    if (len == 0)
-        return LK_OK;
-    write_request *r = (write_request *)lk_alloc(t->loop->env, sizeof *r + len);
-    if (!r)
-        return LK_ERR_NOMEM;
-    r->owner = t;
-    r->len = len;
-    r->write.data = r;
-    memcpy(r->data, data, len);
-    uv_buf_t buf = uv_buf_init((char *)r->data, (unsigned)len);
-    if (uv_write(&r->write, (uv_stream_t *)&t->winner->tcp, &buf, 1, on_written) != 0) {
-        lk_release(t->loop->env, r, sizeof *r + len);
-        return LK_ERR_NETWORK;
-    }
-    t->unsent += len;
-    return LK_OK;
+    return lk_io_write(&t->unsent, &t->winner->tcp, data, len, UNSENT_MAX);
 }
 
 void lk_tcp_close(lk_tcp *t)
