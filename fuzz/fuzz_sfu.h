@@ -54,7 +54,7 @@ static inline bool fuzz_step(lk_rd *r, size_t most, uint8_t *kind, lk_bytes *byt
 {
     if (lk_rd_left(r) < 3)
         return false;
-    *kind = lk_rd_u8(r) % 6;
+    *kind = lk_rd_u8(r);
     size_t len = lk_rd_u16(r), left = lk_rd_left(r);
     len = LK_MIN(len, LK_MIN(left, most));
     *bytes = (lk_bytes){lk_rd_take(r, len), len};
