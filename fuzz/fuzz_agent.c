@@ -13,7 +13,7 @@ typedef struct agent {
     lk_usec now;
     lk_addr local;
     bool knew[REMOTES];
-    uint8_t asked[REMOTES][LK_STUN_TID_LEN]; /* the last check of ours to each */
+    uint8_t asked[REMOTES][2][LK_STUN_TID_LEN]; /* the last two checks of ours to each, newest first */
     bool was_asked[REMOTES];
 } agent;
 
@@ -31,7 +31,9 @@ static void drain(agent *a)
             const lk_addr r = remote_at(i);
             if (!lk_addr_eq(&r, &tx.remote) || m.cls != LK_STUN_REQUEST)
                 continue;
-            memcpy(a->asked[i], m.tid, sizeof a->asked[i]);
+            if (memcmp(a->asked[i][0], m.tid, LK_STUN_TID_LEN) != 0)
+                memcpy(a->asked[i][1], a->asked[i][0], LK_STUN_TID_LEN);
+            memcpy(a->asked[i][0], m.tid, LK_STUN_TID_LEN);
             a->was_asked[i] = true;
         }
     }
@@ -76,7 +78,7 @@ static void request(agent *a, uint8_t from, uint8_t how, const uint8_t *tid)
     lk_ice_input(&a->ice, a->now, &in);
 }
 
-/* how: bit 0 an error, 1 wrong password, 2 from another address, 3 an unknown transaction, 4 role conflict */
+/* how: bit 0 an error, 1 wrong password, 2 from another address, 3 an unknown transaction, 4 role conflict, 5 to the check before the last */
 static void response(agent *a, uint8_t from, uint8_t how)
 {
     uint8_t bytes[512], tid[LK_STUN_TID_LEN];
@@ -85,7 +87,7 @@ static void response(agent *a, uint8_t from, uint8_t how)
     from %= REMOTES;
     if (!a->was_asked[from])
         return;
-    memcpy(tid, a->asked[from], sizeof tid);
+    memcpy(tid, a->asked[from][how & 32 ? 1 : 0], sizeof tid);
     tid[0] ^= (uint8_t)(how & 8);
     lk_stun_begin(&w, LK_STUN_BINDING, how & 1 ? LK_STUN_ERROR : LK_STUN_SUCCESS, tid);
     if (how & 1)

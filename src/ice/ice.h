@@ -5,7 +5,7 @@
  * Out:     STUN datagrams; LK_ICE_EV_CANDIDATE per local candidate, _SELECTED when the pair changes, _STATE.
  * Owner:   embedded by value in lk_pc. Loop thread.
  * Limits:  16 local, 64 signalled and 16 peer-reflexive remote candidates, 100 pairs; more are ignored and counted.
- *          4 STUN servers, 16 server-reflexive candidates.
+ *          4 STUN servers, 16 server-reflexive candidates. A check of the peer starts ours of that pair again, 4 times.
  * Deviates: retransmission starts at 50 ms instead of 500 ms [RFC8445 s14.3]: few pairs, and a join waits for it.
  *          The first pair that works is nominated after at most 50 ms, better ones do not replace it.
  *          STUN servers are asked no more once a pair is selected: what keeps its way open are its own checks.
@@ -24,6 +24,7 @@
 #define LK_ICE_CANDIDATE_LINE_MAX 512
 #define LK_ICE_SERVERS_MAX 4
 #define LK_ICE_SRFLX_MAX 16
+#define LK_ICE_CHECKS_MAX 5 /* of a pair, waited for at a time; with as many the peer starts no other, so none is forgotten */
 
 typedef enum lk_ice_type { LK_ICE_HOST, LK_ICE_SRFLX, LK_ICE_PRFLX, LK_ICE_RELAY } lk_ice_type;
 
@@ -58,14 +59,21 @@ typedef enum lk_ice_pair_state {
     LK_ICE_PAIR_FAILED,
 } lk_ice_pair_state;
 
+/* A Binding request of ours that may still be answered. */
+typedef struct lk_ice_check {
+    uint8_t tid[12];
+    bool controlling; /* what we said we were */
+    lk_usec sent_at;
+} lk_ice_check;
+
 typedef struct lk_ice_pair {
     uint8_t local, remote; /* indexes */
     lk_ice_pair_state state;
-    bool triggered, nominated, use_candidate_wanted, nominating, send_now, sent_controlling;
-    uint8_t tries;
+    bool triggered, nominated, use_candidate_wanted, nominating, send_now;
+    uint8_t tries, check_count;
     uint64_t priority;
-    uint8_t tid[12];
-    lk_usec sent_at, first_sent_at, retry_at;
+    lk_ice_check checks[LK_ICE_CHECKS_MAX]; /* newest first: that one is sent again, the others are only waited for */
+    lk_usec retry_at;
     /* counters for candidate_pair stats */
     uint64_t requests_sent, requests_received, responses_sent, responses_received, consent_requests_sent;
     lk_usec total_rtt_usec, current_rtt_usec;

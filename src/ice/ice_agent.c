@@ -165,7 +165,7 @@ static void reset_pair(lk_ice *ice, lk_ice_pair *p)
     p->state = LK_ICE_PAIR_WAITING;
     p->triggered = was_selected;
     p->nominating = p->use_candidate_wanted = p->send_now = false;
-    p->tries = 0;
+    p->tries = p->check_count = 0;
 }
 
 lk_err lk_ice_set_remote(lk_ice *ice, lk_usec now, lk_str ufrag, lk_str pwd, bool peer_is_lite)
@@ -270,14 +270,24 @@ static void start_check(lk_ice *ice, lk_ice_pair *p, lk_usec now)
 {
     uint64_t a = lk_rand_u64(ice->env);
     uint32_t b = lk_rand_u32(ice->env);
-    memcpy(p->tid, &a, 8);
-    memcpy(p->tid + 8, &b, 4);
+    memcpy(p->checks[0].tid, &a, 8);
+    memcpy(p->checks[0].tid + 8, &b, 4);
+    p->check_count = 1;
     p->tries = 0;
     p->triggered = false;
     p->send_now = true;
-    p->first_sent_at = p->retry_at = now;
+    p->retry_at = now;
     if (p->state != LK_ICE_PAIR_SUCCEEDED)
         p->state = LK_ICE_PAIR_IN_PROGRESS;
+}
+
+/* The check under way is cancelled: sent no more, no failure, and an answer to it still counts. [RFC8445 s7.3.1.4] */
+static void start_again(lk_ice *ice, lk_ice_pair *p, lk_usec now)
+{
+    uint8_t count = p->check_count;
+    memmove(p->checks + 1, p->checks, count * sizeof *p->checks);
+    start_check(ice, p, now);
+    p->check_count = (uint8_t)(count + 1);
 }
 
 static void select_pair(lk_ice *ice, lk_ice_pair *p, lk_usec now)
@@ -315,7 +325,7 @@ static lk_ice_pair *to_nominate(const lk_ice *ice, lk_usec now)
     bool silent = ice->selected >= 0 && now >= ice->answered_at + DISCONNECTED_USEC, best_took_over = false;
     for (size_t i = 0; i < ice->pairs.count; i++) {
         lk_ice_pair *p = pair_at(ice, i);
-        bool takes_over = silent && (int)i != ice->selected && p->sent_at > ice->answered_at;
+        bool takes_over = silent && (int)i != ice->selected && p->checks[0].sent_at > ice->answered_at;
         if (p->state != LK_ICE_PAIR_SUCCEEDED || (best_took_over && !takes_over))
             continue;
         if (!best || takes_over != best_took_over || p->priority > best->priority)
@@ -345,21 +355,37 @@ static bool is_checking(const lk_ice *ice)
     return !ice->config.lite && ice->remote_pwd && (ice->selected < 0 || ice->first_valid_at == LK_NEVER);
 }
 
+static void pace(lk_ice *ice, lk_usec now)
+{
+    ice->next_check_at = now + (ice->checks_started++ < FAST_CHECKS ? PACE_FAST_USEC : PACE_USEC);
+}
+
+/* When a check under way is sent again; or started again because of one of the peer: Ta after it left and after any other began. */
+static lk_usec due_at(const lk_ice *ice, const lk_ice_pair *p)
+{
+    bool open = p->state == LK_ICE_PAIR_IN_PROGRESS || p->nominating;
+    if (!open || p->send_now || !ice->remote_pwd)
+        return LK_NEVER;
+    return p->triggered ? LK_MAX(p->checks[0].sent_at + PACE_USEC, ice->next_check_at) : p->retry_at;
+}
+
 static void run_checks(lk_ice *ice, lk_usec now)
 {
     for (size_t i = 0; i < ice->pairs.count; i++) {
         lk_ice_pair *p = pair_at(ice, i);
-        if (p->triggered && ice->remote_pwd && !ice->config.lite)
+        if (p->triggered && p->state != LK_ICE_PAIR_IN_PROGRESS && ice->remote_pwd && !ice->config.lite)
             start_check(ice, p, now); /* not paced */
-        bool open = p->state == LK_ICE_PAIR_IN_PROGRESS || p->nominating;
-        if (!open || p->send_now || now < p->retry_at)
+        if (now < due_at(ice, p))
             continue;
-        if (p->tries >= TRIES_MAX) {
+        if (p->triggered) {
+            start_again(ice, p, now);
+            pace(ice, now);
+        } else if (p->tries >= TRIES_MAX) {
             p->state = LK_ICE_PAIR_FAILED;
             p->nominating = false;
-            continue;
+        } else {
+            p->send_now = true;
         }
-        p->send_now = true;
     }
     while (is_checking(ice) && now >= ice->next_check_at) {
         lk_ice_pair *best = NULL;
@@ -371,7 +397,7 @@ static void run_checks(lk_ice *ice, lk_usec now)
         if (!best)
             break;
         start_check(ice, best, now);
-        ice->next_check_at = now + (ice->checks_started++ < FAST_CHECKS ? PACE_FAST_USEC : PACE_USEC);
+        pace(ice, now);
     }
 }
 
@@ -420,8 +446,8 @@ lk_usec lk_ice_deadline(const lk_ice *ice)
         return LK_NEVER;
     for (size_t i = 0; i < ice->pairs.count; i++) {
         const lk_ice_pair *p = pair_at(ice, i);
-        if ((p->state == LK_ICE_PAIR_IN_PROGRESS || p->nominating) && !p->send_now)
-            at = LK_MIN(at, p->retry_at);
+        const lk_usec due = due_at(ice, p);
+        at = LK_MIN(at, due);
         waiting |= p->state == LK_ICE_PAIR_WAITING;
         nominating |= p->nominating;
         nominated |= p->nominated;
@@ -449,7 +475,7 @@ static void write_request(lk_ice *ice, lk_ice_pair *p, lk_wr *w)
     username[n++] = ':';
     memcpy(username + n, ice->ufrag, LK_ICE_UFRAG_LEN);
     n += LK_ICE_UFRAG_LEN;
-    lk_stun_begin(w, LK_STUN_BINDING, LK_STUN_REQUEST, p->tid);
+    lk_stun_begin(w, LK_STUN_BINDING, LK_STUN_REQUEST, p->checks[0].tid);
     lk_stun_put(w, LK_STUN_USERNAME, username, n);
     lk_stun_put_u64(w, ice->config.controlling ? LK_STUN_ICE_CONTROLLING : LK_STUN_ICE_CONTROLLED, ice->tie_breaker);
     /* The priority a peer-reflexive candidate seen by the peer would have. [RFC8445 s7.1.1] */
@@ -492,8 +518,8 @@ bool lk_ice_poll_tx(lk_ice *ice, lk_usec now, lk_datagram *out)
             continue;
         lk_wr w = lk_wr_of(ice->tx, sizeof ice->tx);
         write_request(ice, p, &w);
-        p->sent_at = now;
-        p->sent_controlling = ice->config.controlling;
+        p->checks[0].sent_at = now;
+        p->checks[0].controlling = ice->config.controlling;
         p->requests_sent++;
         lk_usec wait = RETRY_FIRST_USEC << LK_MIN(p->tries, (uint8_t)5);
         p->tries++;
@@ -632,19 +658,20 @@ static void on_request(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk_
         select_pair(ice, p, now);
     else if (use && p->state != LK_ICE_PAIR_SUCCEEDED)
         p->use_candidate_wanted = true;
-    if (p->state == LK_ICE_PAIR_WAITING || p->state == LK_ICE_PAIR_FROZEN || p->state == LK_ICE_PAIR_FAILED)
-        p->triggered = true; /* [RFC8445 s7.3.1.4] */
+    /* [RFC8445 s7.3.1.4] Not when ours is about to leave, or was started again often enough. */
+    bool enough = p->state == LK_ICE_PAIR_IN_PROGRESS && (p->send_now || p->check_count == LK_ICE_CHECKS_MAX);
+    p->triggered |= p->state != LK_ICE_PAIR_SUCCEEDED && !enough;
 }
 
-static void on_success(lk_ice *ice, lk_usec now, lk_ice_pair *p)
+static void on_success(lk_ice *ice, lk_usec now, lk_ice_pair *p, const lk_ice_check *c)
 {
     bool was_nominating = p->nominating;
     p->responses_received++;
-    p->current_rtt_usec = now - p->sent_at;
+    p->current_rtt_usec = now - c->sent_at;
     p->total_rtt_usec += p->current_rtt_usec;
     p->state = LK_ICE_PAIR_SUCCEEDED;
-    p->send_now = p->nominating = false;
-    memset(p->tid, 0, sizeof p->tid);
+    p->send_now = p->nominating = p->triggered = false;
+    p->check_count = 0;
     if (ice->first_valid_at == LK_NEVER)
         ice->first_valid_at = now;
     bool is_selected = ice->selected >= 0 && pair_at(ice, (size_t)ice->selected) == p;
@@ -659,28 +686,38 @@ static void on_success(lk_ice *ice, lk_usec now, lk_ice_pair *p)
     }
 }
 
+static const lk_ice_check *find_check(const lk_ice_pair *p, const uint8_t tid[12])
+{
+    for (size_t i = 0; i < p->check_count; i++)
+        if (memcmp(p->checks[i].tid, tid, sizeof p->checks[i].tid) == 0)
+            return &p->checks[i];
+    return NULL;
+}
+
 static void on_response(lk_ice *ice, lk_usec now, const lk_stun_msg *m, const lk_datagram *in)
 {
     lk_ice_pair *p = NULL;
-    for (size_t i = 0; i < ice->pairs.count && !p; i++) {
-        lk_ice_pair *o = pair_at(ice, i);
-        if (o->tries && memcmp(o->tid, m->tid, sizeof o->tid) == 0)
-            p = o;
+    const lk_ice_check *c = NULL;
+    for (size_t i = 0; i < ice->pairs.count && !c; i++) {
+        p = pair_at(ice, i);
+        c = find_check(p, m->tid);
     }
     /* Only from where we asked, only with the peer's password. [RFC8445 s7.2.5.2.1] */
-    if (!p || !ice->remote_pwd || !lk_addr_eq(&remote_at(ice, p->remote)->addr, &in->remote) ||
+    if (!c || !ice->remote_pwd || !lk_addr_eq(&remote_at(ice, p->remote)->addr, &in->remote) ||
         !lk_addr_eq(&local_at(ice, p->local)->addr, &in->local) ||
         lk_stun_check_integrity(m, ice->remote_pwd, strlen(ice->remote_pwd)) != LK_STUN_CHECK_OK) {
         ice->dropped++;
         return;
     }
     if (m->cls == LK_STUN_SUCCESS) {
-        on_success(ice, now, p);
+        on_success(ice, now, p, c);
         return;
     }
+    if (c != p->checks)
+        return; /* one that is cancelled was refused: the newer one will be answered for itself */
     const lk_stun_attr *a = lk_stun_find(m, LK_STUN_ERROR_CODE);
     if (a && lk_stun_error_code(a) == 487) {
-        switch_role(ice, !p->sent_controlling);
+        switch_role(ice, !c->controlling);
         p->nominating = false;
         p->state = LK_ICE_PAIR_WAITING;
         p->triggered = true;
