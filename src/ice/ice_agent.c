@@ -13,7 +13,7 @@
 #define NOMINATE_WAIT_USEC LK_MSEC(50)
 #define CONSENT_MIN_USEC LK_MSEC(4000) /* 5 s, randomised by 20 % [RFC7675 s5.1] */
 #define CONSENT_SPAN_USEC LK_MSEC(2000)
-#define CONSENT_RETRY_USEC LK_MSEC(1000)
+#define CONSENT_RETRY_USEC LK_MSEC(500) /* ten of them until it counts as silence: of 10 % loss each way one in 10^7 */
 #define DISCONNECTED_USEC LK_SEC(10)
 #define CONSENT_LOST_USEC LK_SEC(30) /* [RFC7675 s5.1] */
 #define HOST_PREFERENCE 126          /* [RFC8445 s5.1.2.2] */
@@ -284,10 +284,10 @@ static void start_check(lk_ice *ice, lk_ice_pair *p, lk_usec now)
 /* The check under way is cancelled: sent no more, no failure, and an answer to it still counts. [RFC8445 s7.3.1.4] */
 static void start_again(lk_ice *ice, lk_ice_pair *p, lk_usec now)
 {
-    uint8_t count = p->check_count;
-    memmove(p->checks + 1, p->checks, count * sizeof *p->checks);
+    uint8_t kept = LK_MIN(p->check_count, (uint8_t)(LK_ICE_CHECKS_MAX - 1));
+    memmove(p->checks + 1, p->checks, kept * sizeof *p->checks);
     start_check(ice, p, now);
-    p->check_count = (uint8_t)(count + 1);
+    p->check_count = (uint8_t)(kept + 1);
 }
 
 static void select_pair(lk_ice *ice, lk_ice_pair *p, lk_usec now)
@@ -421,7 +421,7 @@ static void run_consent(lk_ice *ice, lk_usec now)
         set_state(ice, LK_ICE_STATE_DISCONNECTED);
     if (now < ice->consent_at || !asks_consent(ice))
         return;
-    start_check(ice, p, now);
+    start_again(ice, p, now); /* a way may be longer than our patience */
     p->consent_requests_sent++;
     ice->consent_pending = true;
     ice->consent_at = now + CONSENT_RETRY_USEC;

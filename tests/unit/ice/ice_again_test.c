@@ -366,3 +366,32 @@ LK_TEST(a_restart_amid_checks_forgets_them)
         lk_ice_deinit(&s.ice);
     }
 }
+
+/* Consent is asked for again every half second, and a way there and back may take two: each answer is still one. [RFC7675 s5.1] */
+LK_TEST(consent_is_given_over_a_way_longer_than_it_is_waited_for)
+{
+    scene s;
+    lk_addr local, remote;
+    uint8_t tids[8][LK_STUN_TID_LEN];
+    lk_usec due[8];
+    unsigned seen, answered;
+    if (begin(&s, env, false)) {
+        go_to(&s, LK_MSEC(10));
+        peer_asks(&s, (asks){.controlling = true, .use = true});
+        peer_answers(&s, s.tid, 0);
+        CHECK(lk_ice_selected(&s.ice, &local, &remote));
+        seen = answered = s.requests;
+        for (int i = 0; i < 6000; i++) { /* a minute */
+            go_to(&s, s.now + LK_MSEC(10));
+            if (s.requests > seen) {
+                memcpy(tids[seen % 8], s.tid, sizeof s.tid);
+                due[seen++ % 8] = s.now + LK_MSEC(1900);
+            }
+            if (answered < seen && due[answered % 8] <= s.now)
+                peer_answers(&s, tids[answered++ % 8], 0);
+            CHECK(s.now - s.ice.answered_at < LK_SEC(9));
+        }
+        CHECK_EQ(s.ice.state, LK_ICE_STATE_CONNECTED);
+    }
+    lk_ice_deinit(&s.ice);
+}
