@@ -52,7 +52,7 @@ STEPS = [
     Step("build with checks", ["tools/build.sh", "checks"]),
     Step("house", tests("house", "headers", "abi")),
     Step("unit tests", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "--suite", "unit"]),
-    Step("simulator", [SIM, "--seeds", "5", "--jobs", "2"]),
+    Step("simulator", [SIM, "--seeds", "5", "--jobs", "2", "--quiet"]),
     Step("simulator, 1,000 storms", [SIM, "--scenario", "storm", "--seeds", "1000", "--jobs", "2", "--quiet"]),
     Step("allocation ladder", ["meson", "test", "-C", "build-checks", "--print-errorlogs", "-t", "4", "--suite", "oom"]),
     Step("allocation ladder of a session", [SIM, "--scenario", "ladder", "--seeds", "10", "--jobs", "2", "--quiet"]),
