@@ -100,7 +100,7 @@ def nightly(night):
     return [
         Step("browser, codecs and layers", tests("browser/test_codecs.py", "browser/test_layers_inside.py"), 150),
         Step("libFuzzer", ["tools/fuzz.sh", "hunt", "60", "--jobs", "1"], 100),
-        Step("simulator, many seeds", [SIM, "--first", first, "--seeds", "50", "--quiet"], 100),
+        Step("simulator, many seeds", [SIM, "--first", first, "--seeds", "100", "--quiet"], 100),
         Step("units under sanitizers", ["meson", "test", "-C", "build-asan", "--print-errorlogs", "-t", "8", "--num-processes", "1",
                                         "--suite", "unit", "--suite", "oom"], 100),
         Step("simulator, 100,000 storms", [SIM, "--scenario", "storm", "--first", first, "--seeds", "100000", "--quiet"], 100),
