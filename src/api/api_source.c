@@ -340,9 +340,11 @@ static lk_frame *next_frame(lk_audio_source *s, bool *had)
 
 static void hand_out(lk_audio_source *s, lk_frame *f, lk_usec now)
 {
-    const api_audience *a = &s->audience, then = *a; /* whoever is handed one may leave */
-    for (size_t i = 0; i < then.track_count && i < a->track_count; i++)
-        api_driver_push_audio(then.tracks[i].driver, now, then.tracks[i].track, f);
+    const api_audience *a = &s->audience;
+    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
+    size_t n = api_audience_tracks(a, tracks);
+    for (size_t i = 0; i < n && i < a->track_count; i++)
+        api_driver_push_audio(tracks[i].driver, now, tracks[i].track, f);
     for (size_t i = 0; i < a->stream_count; i++)
         api_stream_put_source(a->streams[i], f);
 }

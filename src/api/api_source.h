@@ -70,6 +70,12 @@ bool api_audience_add_track(api_audience *a, api_driver *driver, uint64_t track)
 void api_audience_remove_track(api_audience *a, const api_driver *driver, uint64_t track);
 bool api_audience_add_stream(api_audience *a, api_stream *stream);
 void api_audience_remove_stream(api_audience *a, api_stream *stream);
+/* The tracks of now, how many: whoever is handed something may leave. */
+static inline size_t api_audience_tracks(const api_audience *a, api_source_track out[LK_API_SOURCE_TRACKS_MAX])
+{
+    memcpy(out, a->tracks, a->track_count * sizeof *out);
+    return a->track_count;
+}
 /* Loop: hands the newest picture to tracks and streams. */
 void api_video_source_flush(lk_video_source *s, lk_usec now);
 /* Size of what it captures: as told, or as last seen. Any thread. */

@@ -111,9 +111,11 @@ void api_video_source_flush(lk_video_source *s, lk_usec now)
     pthread_mutex_unlock(&s->lock);
     if (!p)
         return;
-    const api_audience *a = &s->audience, then = *a; /* whoever is handed one may leave */
-    for (size_t i = 0; i < then.track_count && i < a->track_count; i++)
-        api_driver_push_video(then.tracks[i].driver, now, then.tracks[i].track, p);
+    const api_audience *a = &s->audience;
+    api_source_track tracks[LK_API_SOURCE_TRACKS_MAX];
+    size_t n = api_audience_tracks(a, tracks);
+    for (size_t i = 0; i < n && i < a->track_count; i++)
+        api_driver_push_video(tracks[i].driver, now, tracks[i].track, p);
     for (size_t i = 0; i < a->stream_count; i++)
         api_stream_put(a->streams[i], lk_picture_ref(p));
     lk_picture_unref(p);
