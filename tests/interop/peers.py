@@ -168,13 +168,13 @@ class Server:
         self.close()
 
 
-def wait_for(condition, seconds, what):
-    """Polls until condition() is true; the deadline is generous and only there to end a broken run."""
+def wait_for(condition, seconds, what, every=0.02):
+    """Polls, every so many seconds, until condition() is true; the deadline is generous and only there to end a broken run."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds} s for {what}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 TRIES = 3

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/: our C API in whole programs, with the stock Python SDK on the other side of the real server."""
+import itertools
 import pathlib
 import re
 import signal
@@ -315,12 +316,13 @@ def test_echo_sends_back_what_python_sends(server, room):
                 back = alice.wait("data", 30, kind="reliable", number=n)
                 assert (back["identity"], back["topic"], back["size"], back["whole"]) == ("echo", f"topic{n % 3}", 10 + n * 3000, True)
             assert [line["number"] for line in alice.events("data") if line["kind"] == "reliable"] == list(range(20))
-            more = 20
-            while sum(line["kind"] == "lossy" for line in alice.events("data")) < 15:  # who stood still lost them; then others come back
-                assert more < 120, alice.events("data")
-                alice.say(f"send echo lossy - {more} 100")
-                time.sleep(0.2)
-                more += 1
+            more = itertools.count(20)
+
+            def come_back():
+                if sum(line["kind"] == "lossy" for line in alice.events("data")) >= 15:
+                    return True
+                alice.say(f"send echo lossy - {next(more)} 100")  # who stood still lost them; then others come back
+            peers.wait_for(come_back, 20, "lossy packets to come back", every=0.2)
             assert carol.events("data") == [], "an answer is for him who asked"
             assert alice.finish() == 0 and carol.finish() == 0
         echo.process.send_signal(signal.SIGTERM)

@@ -76,10 +76,8 @@ def test_a_loop_without_time_takes_nobody_new_until_it_has_some(room):
             full.set()
             flooder.join()
 
-        def has_time():
-            time.sleep(0.3)  # asked more often it has none because of that
-            return join(server, room)[0] == 200
-        peers.wait_for(has_time, 60, "time for one more")
+        # Asked more often it has none because of that.
+        peers.wait_for(lambda: join(server, room)[0] == 200, 60, "time for one more", every=0.3)
 
 
 def test_ten_thousand_who_never_become_anybody_hold_nobody_up(server, room):
